@@ -1,0 +1,19 @@
+"""Which emotion is in speech, when, and how sure: `from emotion import Analyzer`."""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+__all__ = ["Analyzer", "Segment", "Timeline", "__version__"]
+
+_HOMES = {"Analyzer": ".analyzer", "Segment": ".timeline", "Timeline": ".timeline"}
+
+
+def __getattr__(name: str):
+    """Torch is loaded when the first class is asked for, so that `emotion --help` answers at once."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

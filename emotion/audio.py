@@ -1,0 +1,343 @@
+"""Any recording or array in, mono float32 at the model's rate out."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+Source = str | os.PathLike | BinaryIO
+
+EXTENSIONS = frozenset((".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                        ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"))
+
+RATES = range(1_000, 1_000_001)  # outside, a damaged header would have us make thousands of samples from one
+MAX_CHANNELS = 32  # of an array; a mel has more columns
+OVERSHOOT_SECONDS = 0.5  # a span may end this much after the file, as in Kaldi's extract-segments
+LOUDEST = 256.0  # decoders overshoot 1.0 a little, integers that nobody scaled by thousands
+CHUNK = 1 << 20  # samples decoded at once
+UNKNOWN = 1 << 62  # a number of frames above it: the header tells none
+STREAMING = 0x7FFFF000  # sizes from here on are what pipes write (SoX, arecord, ffmpeg), not promises
+MP3_SLACK = 1152  # some encoders count the header's own frame
+AGAIN = "Copy it again from its source."
+
+# libsndfile reads what is left of a cut file without a word, but its log (2 KB at most) tells both sizes.
+_CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_CUT_LONG_LOG = re.compile(r"^(?:RIFF|FORM) *: (\d+) \(should be (\d+)\)(?s:.{1900})", re.MULTILINE)
+_CUT_OGG = re.compile(r"Ogg ?: Junk after the last page")
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used: str is "<name>: <reason>. <remedy>"."""
+
+    def __init__(self, name: str, reason: str, remedy: str):
+        super().__init__(name, reason, remedy)  # all three, so that it survives pickling in a worker
+        self.name, self.reason, self.remedy = name, reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}. {self.remedy}".encode("utf-8", "backslashreplace").decode()
+
+
+def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
+         stop_seconds: float | None = None) -> np.ndarray:
+    """A recording, or a span of it, as mono float32.
+
+    Shape:  -> (samples,).   Unit: 1 is full scale; floats and the filter may overshoot, nothing is clipped.
+    Channels are averaged, then resampled by soxr "HQ": flat within 0.02 dB to 0.91 of the lower of the two
+    Nyquist frequencies, over 120 dB down beyond it. A span equals that slice of the whole, within 1e-6.
+    Raises: AudioError for a file that is missing, empty, cut, not finite, not audio or ends before the span.
+    """
+    span = f"the span from {start_seconds} s to {'the end' if stop_seconds is None else f'{stop_seconds} s'}"
+    if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds):
+        raise AudioError(_name(source), f"{span} is empty or begins before 0", "Give 0 <= start < stop.")
+    with _opened(source, sample_rate) as file:
+        rate, first = file.samplerate, round(start_seconds * sample_rate)
+        last = None if stop_seconds is None else round(stop_seconds * sample_rate)
+        # Decode from a frame that falls on an output sample; the filter needs 100 samples of the lower rate.
+        period = rate // math.gcd(rate, sample_rate)
+        margin = 0 if rate == sample_rate else 128 * max(rate, sample_rate) // sample_rate
+        begin = max(0, first * rate // sample_rate - margin) // period * period
+        end = None if last is None else -(-last * rate // sample_rate) + margin
+        pieces = list(_resampled(_pieces(file, begin, end), rate, sample_rate))
+    offset = first - begin * sample_rate // rate
+    waveform = np.concatenate([np.empty(0, np.float32), *pieces])
+    waveform = waveform[offset:None if last is None else offset + last - first]
+    missing_seconds = 0 if last is None else (last - first - len(waveform)) / sample_rate
+    if len(waveform) == 0 or missing_seconds > OVERSHOOT_SECONDS:
+        raise AudioError(_name(source), f"{span} holds {len(waveform)} samples", "Give one inside the file.")
+    return waveform
+
+
+def blocks(source: Source, sample_rate: int = 16_000, block_seconds: float = 60.0) -> Iterator[np.ndarray]:
+    """A long recording in blocks of block_seconds (the last one shorter); joined they equal read().
+
+    Shape:  -> (samples,) each.   Memory: a block and some 16 MB at a time, whatever the length of the file.
+    Raises: as read(), when the fault is met.
+    """
+    size = round(block_seconds * sample_rate)
+    if size < 1:
+        raise ValueError(f"block_seconds={block_seconds} must hold a sample, else no block fills. Raise it.")
+    with _opened(source, sample_rate) as file:
+        held = np.empty(0, np.float32)
+        for piece in _resampled(_pieces(file), file.samplerate, sample_rate):
+            held = np.concatenate((held, piece))
+            while len(held) >= size:
+                yield held[:size]
+                held = held[size:]
+        if len(held):
+            yield held
+
+
+def from_array(waveform: Any, source_rate: int, sample_rate: int = 16_000, name: str = "array") -> np.ndarray:
+    """A waveform in memory as read() would give it from a file.
+
+    Shape:  (samples,), or (channels, samples) or (samples, channels), told apart by length -> (samples,).
+    Type:   floats of full scale 1, int8, int16, int32 or uint8 (128 is silence); NumPy, Torch or a list.
+    Raises: AudioError for other types and shapes, no samples, NaN, and floats that were never scaled.
+    """
+    if hasattr(waveform, "detach"):  # a Torch tensor, without importing torch
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
+    waveform = np.asarray(waveform)
+    kind, bits = waveform.dtype.kind, 8 * waveform.dtype.itemsize
+    if waveform.size == 0:
+        raise AudioError(name, "holds 0 samples", "Give at least one.")
+    if not (kind == "f" or kind == "i" and bits <= 32 or kind == "u" and bits == 8):
+        raise AudioError(name, f"{waveform.dtype} has no agreed full scale", "Give int16, int32 or floats.")
+    wide = waveform.reshape(1, -1) if waveform.ndim < 2 else waveform
+    channels, samples = sorted(wide.shape)[:2]
+    if wide.ndim > 2 or channels > MAX_CHANNELS or channels == samples > 1:
+        raise AudioError(name, f"shape {waveform.shape} does not tell samples from channels",
+                         f"Give (samples,), or (channels, samples) with at most {MAX_CHANNELS} channels.")
+    _check_rates(name, source_rate, sample_rate)
+    columns = (wide.T if len(wide) == channels else wide).astype(np.float32)  # (samples, channels)
+    if kind != "f":
+        columns = (columns - (128 if kind == "u" else 0)) / np.float32(2 ** (bits - 1))
+    resampled = np.concatenate(list(_resampled([_mono(columns, name)], source_rate, sample_rate)))
+    if len(resampled) == 0:
+        raise AudioError(name, f"{samples} at {source_rate} Hz are 0 at {sample_rate} Hz", "Give more.")
+    return resampled
+
+
+def duration(source: Source) -> float:
+    """Length in seconds, by the header where it tells, else by decoding (FLAC from a pipe, MP3 without Xing header).
+
+    Raises: AudioError as read(), for what the header shows.
+    """
+    with _opened(source) as file:
+        return (file.frames if file.known else sum(map(len, _pieces(file)))) / file.samplerate
+
+
+def find(directory: str | os.PathLike) -> list[Path]:
+    """The recordings below a directory, by extension in any case, in C-locale order of their relative paths.
+
+    Hidden files and folders are left out; linked files are listed, linked folders not entered.
+    Raises: AudioError if there is no such directory, OSError for a folder that may not be read.
+    """
+    def refuse(error: OSError) -> None:
+        raise error
+
+    if not os.path.isdir(directory):
+        raise AudioError(_name(directory), "is not a directory", "Give the folder that holds the recordings.")
+    found = []
+    for folder, folders, files in os.walk(directory, onerror=refuse):
+        folders[:] = (name for name in folders if not name.startswith("."))
+        found += (Path(folder, name) for name in files
+                  if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS)
+    return sorted(found, key=lambda path: os.fsencode(path.relative_to(directory).as_posix()))
+
+
+class _Decoder(soundfile.SoundFile):
+    """A SoundFile that only reads on.
+
+    After each read soundfile seeks to where it already is. That empties the bit reservoir of an MP3, so that
+    wrong samples follow, and fails at the end of a FLAC of unknown length. What cannot seek is spared.
+    """
+
+    label = ""
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def known(self) -> bool:
+        return self.frames < UNKNOWN and not isinstance(self.name, _Endless)
+
+    @property
+    def mpeg(self) -> bool:
+        return self.subtype.startswith("MPEG")
+
+    @property
+    def exact(self) -> bool:
+        """Is a seek right to the sample? In an MP3 it is a guess."""
+        return super().seekable() and self.known and not self.mpeg
+
+
+class _Endless(io.BytesIO):
+    """An MP3 that does not tell its length. libsndfile guesses it from the file's size and the first frame's bit
+    rate, and reads no further, which can drop most of a file of variable rate: so this one claims to be larger."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if (offset, whence) == (0, io.SEEK_END):
+            return super().seek(40 * len(self.getbuffer()))  # 8 to 320 kbit/s
+        return super().seek(offset, whence)
+
+
+@contextmanager
+def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[_Decoder]:
+    name = _name(source)
+    with _open(source if _is_path(source) else _rewound(source, name), name) as file:
+        _check_rates(name, file.samplerate, sample_rate)
+        try:
+            yield file
+        except soundfile.SoundFileError as error:
+            raise AudioError(name, f"cut or damaged: decoding stopped ({error})", AGAIN) from error
+
+
+def _open(source: Source, name: str) -> _Decoder:
+    try:  # a path as bytes where possible: soundfile cannot encode names that are not UTF-8
+        file = _Decoder(os.fsencode(source) if _is_path(source) and os.name == "posix" else source)
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        raise _refusal(source, name) from error
+    if better := _unsized(file) if file.frames == 0 else _uncounted(file):
+        file.close()
+        file = _Decoder(better)
+    file.label, log = name, file.extra_info
+    cut = _CUT.search(log) or _CUT_LONG_LOG.search(log)
+    if cut and int(cut[2]) < int(cut[1]) < STREAMING:
+        reason = f"cut: the header promises {cut[1]} bytes, {cut[2]} are there"
+    elif _CUT_OGG.search(log):
+        reason = "cut: the last Ogg page is a part of one"
+    elif file.frames <= 0:
+        reason = "has a header but 0 samples"
+    else:
+        return file
+    file.close()
+    raise AudioError(name, reason, AGAIN)
+
+
+def _rewound(source: BinaryIO, name: str) -> BinaryIO:
+    """The file object at its start; a pipe has none and is read into memory."""
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        raise AudioError(name, f"{type(source).__name__} is neither a path nor a file open in binary mode",
+                         "Open files with 'rb', give arrays to from_array().")
+    try:
+        if not getattr(source, "seekable", lambda: True)():
+            return io.BytesIO(source.read())
+        source.seek(0)
+    except (OSError, ValueError) as error:
+        raise AudioError(name, f"cannot be read ({error})", "Give a file that is open.") from error
+    return source
+
+
+def _refusal(source: Source, name: str) -> AudioError:
+    """Why libsndfile did not open it; its own words are "System error" and the like."""
+    if _is_path(source) and os.path.isdir(source):
+        return AudioError(name, "is a directory", "Give one file, or list the folder with find().")
+    if _is_path(source) and not os.path.exists(source):
+        return AudioError(name, "no such file", "Relative paths start at the working directory.")
+    if _is_path(source) and not os.access(source, os.R_OK):
+        return AudioError(name, "may not be read", "Change its permissions.")
+    if not _bytes(source, 0, 1):
+        return AudioError(name, "is empty (0 bytes)", AGAIN)
+    return AudioError(name, "not audio that libsndfile reads, or cut in its header",
+                      "Convert it (ffmpeg -i INPUT OUTPUT.wav) or copy it again.")
+
+
+def _bytes(source: Source, start: int, count: int = -1) -> bytes:
+    with open(source, "rb") if _is_path(source) else nullcontext(source) as file:
+        file.seek(start)
+        return file.read(count)
+
+
+def _unsized(file: _Decoder) -> BinaryIO | None:
+    """The WAV of a writer that could not go back (data size 0), now with the size that means "to the end"."""
+    if not re.search(r"^data : 0$", file.extra_info, re.MULTILINE):
+        return None
+    whole = _bytes(file.name, 0)
+    start = whole.find(b"data\0\0\0\0", 12) + 8
+    marker, size = whole[start:start + 4].strip(), int.from_bytes(whole[start + 4:start + 8], "little")
+    if start < 8 or len(whole) == start or (marker.isalnum() and size <= len(whole) - start - 8):
+        return None  # nothing follows but other chunks
+    return io.BytesIO(whole[:start - 4] + b"\xff" * 4 + whole[start:])
+
+
+def _uncounted(file: _Decoder) -> BinaryIO | None:
+    """An MP3 without Xing, Info or VBRI header, which would hold its number of frames."""
+    if file.format != "MP3":
+        return None
+    head = _bytes(file.name, 0, 10)
+    tag = 10 + sum(byte << 7 * (9 - i) for i, byte in enumerate(head) if i > 5) if head[:3] == b"ID3" else 0
+    if re.search(b"Xing|Info|VBRI", _bytes(file.name, tag, 4096)):
+        return None
+    return _Endless(_bytes(file.name, 0))
+
+
+def _pieces(file: _Decoder, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """The frames from start to stop (None: the end of the file), mixed down, in large pieces."""
+    size, end = max(1, CHUNK // file.channels), file.frames if stop is None else stop
+    if file.exact:
+        end = min(end, file.frames)
+        start = file.seek(min(start, end)) if start else 0
+    else:
+        for dropped in range(0, start, size):  # decoded all the same
+            file.read(min(start - dropped, size), "float32", always_2d=True)
+    while start < end:
+        asked = min(end - start, size)
+        frames = file.read(asked, "float32", always_2d=True)
+        if len(frames):
+            yield _mono(frames, file.label)
+        start += len(frames)
+        if len(frames) < asked:
+            break
+    if end - start > (MP3_SLACK if file.mpeg else 0) and (file.exact or stop is None and file.known):
+        raise AudioError(file.label, f"cut: the header promises {end} samples, {start} are there", AGAIN)
+
+
+def _mono(columns: np.ndarray, name: str) -> np.ndarray:
+    """(samples, channels) -> (samples,), the mean; refuses what no recording holds."""
+    mono = columns[:, 0]
+    if columns.shape[1] > 1:
+        with np.errstate(invalid="ignore"):  # of inf - inf; mean(axis=1) takes ten times as long
+            mono = sum(columns.T[1:], mono) / np.float32(columns.shape[1])
+    peak = max(mono.max(), -mono.min())
+    if not np.isfinite(peak):
+        raise AudioError(name, "holds NaN or infinite samples, which spread to every score", "Write it anew.")
+    if peak > LOUDEST:
+        raise AudioError(name, f"floats as large as {peak:.0f}, but their full scale is 1",
+                         "Divide by the full scale of the integers they were, 32768 for 16 bits.")
+    return mono
+
+
+def _resampled(pieces: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
+    if rate == sample_rate:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ")
+    yield from map(stream.resample_chunk, pieces)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _check_rates(name: str, rate: float, sample_rate: int) -> None:
+    if sample_rate not in RATES:
+        raise ValueError(f"sample_rate={sample_rate} must be an integer from {RATES[0]} to {RATES[-1]}, or no filter "
+                         "fits. Give the model's.")
+    if not RATES[0] <= rate <= RATES[-1]:
+        raise AudioError(name, f"says its rate is {rate} Hz, outside {RATES[0]} to {RATES[-1]}",
+                         "Correct its header.")
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, (str, bytes, os.PathLike))
+
+
+def _name(source: Source) -> str:
+    return os.fsdecode(source) if _is_path(source) else str(getattr(source, "name", "audio stream"))

@@ -1,0 +1,167 @@
+"""One file that holds a whole model: weights, front end, labels, calibration and card.
+
+safetensors (numbers only, nothing in it can run) with one JSON text in its header. The resume files of training are
+another matter: they stay in the experiment folder and are never opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from . import models
+from .calibration import Temperature
+from .features import Frontend, FrontendConfig
+from .labels import Scheme
+from .settings import from_plain, to_plain
+
+FORMAT = 1
+FILE_NAME = "model.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A model file that is missing, damaged, foreign or of a later format."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and all that is needed to use it.
+
+    card: what people must know: data, licences, protocol, measured accuracy. train_speakers and valid_speakers are
+    those the model has heard; they can never be test speakers.
+    """
+
+    name: str
+    model: nn.Module
+    frontend: Frontend
+    scheme: Scheme
+    calibration: Temperature = Temperature()
+    train_speakers: tuple[str, ...] = ()
+    valid_speakers: tuple[str, ...] = ()
+    card: dict = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self.scheme.classes
+
+    def with_calibration(self, calibration: Temperature) -> Checkpoint:
+        return replace(self, calibration=calibration)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits of all that decides an answer."""
+        weights = hashlib.sha256()
+        for name, tensor in sorted(_tensors(self).items()):
+            weights.update(name.encode() + tensor.numpy().tobytes())
+        weights.update(json.dumps([_header(self)[key] for key in ("model", "frontend", "scheme", "calibration")]).encode())
+        return weights.hexdigest()[:16]
+
+
+def build(
+    name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **further
+) -> Checkpoint:
+    """A checkpoint around a new, untrained model of that name."""
+    model = models.build(name, frontend.num_channels, frontend.num_bands, len(scheme.classes), options)
+    return Checkpoint(name, model, Frontend(frontend), scheme, **further)
+
+
+def options(checkpoint: Checkpoint) -> dict:
+    """The options of the model as plain data, defaults and all."""
+    return to_plain(checkpoint.model.config)
+
+
+def write(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
+    """Write aside, then rename: no reader ever meets half a file."""
+    path = Path(path)
+    aside = path.with_name(path.name + ".part")
+    with open(aside, "wb") as file:
+        file.write(save(_tensors(checkpoint), {"emotion": json.dumps(_header(checkpoint))}))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def read(source: str | os.PathLike) -> Checkpoint:
+    """The model of a file, or of an experiment folder (its model.safetensors).
+
+    Raises: FileNotFoundError, or CheckpointError that says whether the file is damaged, foreign or too new.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no model at {path}. Give a {FILE_NAME} file, or an experiment folder whose training has finished."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no model file ({error}). Copy or train it again.") from None
+    if "emotion" not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file of another program. Give one that `emotion train` wrote.")
+    try:
+        return _restore(json.loads(metadata["emotion"]), tensors, path)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Copy or train it again.") from error
+
+
+def _tensors(checkpoint: Checkpoint) -> dict:
+    parts = {"model": checkpoint.model, "frontend": checkpoint.frontend}
+    return {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+        if not name.startswith("mel.")  # windows and filters follow from the settings
+    }
+
+
+def _header(checkpoint: Checkpoint) -> dict:
+    return {
+        "format": FORMAT,
+        "model": {"name": checkpoint.name, "options": options(checkpoint)},
+        "frontend": to_plain(checkpoint.frontend.config),
+        "scheme": to_plain(checkpoint.scheme),
+        "calibration": to_plain(checkpoint.calibration),
+        "train_speakers": list(checkpoint.train_speakers),
+        "valid_speakers": list(checkpoint.valid_speakers),
+        "card": checkpoint.card,
+    }
+
+
+def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
+    if header["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. Install a newer emotion."
+        )
+    checkpoint = build(
+        header["model"]["name"], header["model"]["options"],
+        from_plain(FrontendConfig, header["frontend"], "frontend"),
+        Scheme(header["scheme"]["name"], dict(header["scheme"]["mapping"])),
+        calibration=from_plain(Temperature, header["calibration"], "calibration"),
+        train_speakers=tuple(header["train_speakers"]),
+        valid_speakers=tuple(header["valid_speakers"]),
+        card=header["card"],
+    )
+    for part, module in (("model", checkpoint.model), ("frontend", checkpoint.frontend)):
+        state = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(part + ".")}
+        missing, unexpected = module.load_state_dict(state, strict=False)
+        missing = [name for name in missing if not name.startswith("mel.")]
+        if missing or unexpected:
+            raise CheckpointError(
+                f"{path} does not fit its own description: missing {missing}, not expected {unexpected}. "
+                "Copy or train it again."
+            )
+    checkpoint.model.eval()
+    return checkpoint

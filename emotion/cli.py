@@ -1,0 +1,263 @@
+"""The `emotion` command. Each subcommand imports what it needs when it runs, so that `emotion --help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from . import __version__
+
+DEVICES = "auto, cpu, cuda, cuda:1, mps (default auto)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if getattr(options, "threads", None):
+        import torch
+
+        torch.set_num_threads(options.threads)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError) as error:
+        print(f"emotion {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"emotion {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="emotion", description="Which emotion is in speech, when, and how sure.")
+    parser.add_argument("--version", action="version", version=f"emotion {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run, summary: str, group=commands) -> argparse.ArgumentParser:
+        sub = group.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    def computing(sub: argparse.ArgumentParser, model: bool = True) -> None:
+        if model:
+            sub.add_argument("--model", metavar="PATH", help="experiment folder or model file (default: the bundled model)")
+        sub.add_argument("--device", default="auto", help=DEVICES)
+        sub.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
+
+    score = command("score", _score, "Score a folder of recordings into a table, or one recording for reading.")
+    score.add_argument("source", metavar="DIR_OR_FILE")
+    score.add_argument("-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder)")
+    computing(score)
+
+    plot = command("plot", _plot, "Draw waveform, spectrogram and emotion timeline of one recording.")
+    plot.add_argument("source", metavar="FILE")
+    plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
+    computing(plot)
+
+    train = command("train", _train, "Train a model; goes on where an interrupted training was.")
+    for name in ("conf", "train", "valid", "exp"):
+        train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
+    train.add_argument("--seed", type=int, default=1)
+    train.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3")
+    computing(train, model=False)
+
+    calibrate = command("calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers.")
+    evaluate = command("evaluate", _evaluate, "Score the test speakers: posteriors.csv, scores.json, confusion.png.")
+    for sub in (calibrate, evaluate):
+        sub.add_argument("exp", metavar="EXP")
+        sub.add_argument("directory", metavar="DATA_DIR")
+        computing(sub, model=False)
+    evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
+
+    results = command("results", _results, "Table of results over folds and seeds.")
+    results.add_argument("root", metavar="ROOT", help="folder that holds fold*/seed*/posteriors.csv")
+    results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
+
+    data = commands.add_parser("data", help="Kaldi data directories: validate, fix, split, combine, subset.")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, run, summary in (
+        ("validate", _validate, "Check a data directory."), ("fix", _fix, "Sort and repair it; originals go to .backup/."),
+    ):
+        command(name, run, summary, actions).add_argument("directory", metavar="DIR")
+    split = command("split", _split, "Write OUT/fold<k>/{train,valid,test} after a split file.", actions)
+    split.add_argument("directory", metavar="DIR")
+    split.add_argument("split", metavar="SPLIT.yaml")
+    split.add_argument("out", metavar="OUT")
+    split.add_argument("--fold", type=int, metavar="K", help="only this one, from 1")
+    combine = command("combine", _combine, "Put data directories together.", actions)
+    combine.add_argument("out", metavar="OUT")
+    combine.add_argument("directories", metavar="DIR", nargs="+")
+    subset = command("subset", _subset, "Choose utterances.", actions)
+    subset.add_argument("directory", metavar="DIR")
+    subset.add_argument("out", metavar="OUT")
+    for name, what in (("speakers", "a,b,c"), ("emotions", "a,b,c")):
+        subset.add_argument(f"--{name}", metavar=what, type=lambda text: text.split(","))
+    for name in ("first", "per-class"):
+        subset.add_argument(f"--{name}", type=int, metavar="N")
+    return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    from . import audio, scores
+    from .analyzer import Analyzer
+
+    source = options.source
+    if os.path.isdir(source) and not options.output:
+        raise ValueError(f"{source} is a folder: its scores need a table. Add -o scores.csv.")
+    if options.output:
+        scores.check_format(options.output)
+    analyzer = Analyzer(options.model, options.device)
+    if not options.output:
+        print(_readable(analyzer.analyze(source)))
+        return 0
+    if os.path.isdir(source):
+        paths = audio.find(source)
+        if not paths:
+            raise ValueError(f"no recordings below {source}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.")
+        answers = analyzer.analyze(source)
+    else:
+        paths = [source]
+        answers = iter(analyzer.analyze([source]))
+    failed = _follow(scores.write(answers, options.output, analyzer), len(paths))
+    if failed:
+        print(f"{len(failed)} of {len(paths)} recordings could not be scored:", file=sys.stderr)
+        for error in failed:
+            print(f"  {error.name}: {error.reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _follow(answers: Iterator, total: int) -> list:
+    """Show progress over the answers; the FileErrors among them."""
+    from tqdm import tqdm
+
+    from .analyzer import FileError
+
+    failed, seconds, started = [], 0.0, time.monotonic()
+    with tqdm(answers, total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
+        for answer in bar:
+            if isinstance(answer, FileError):
+                failed.append(answer)
+                continue
+            seconds += answer.duration_seconds
+            bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
+    print(
+        f"scored {total - len(failed)} recordings, {seconds / 3600:.2f} hours of audio, in "
+        f"{time.monotonic() - started:.1f} s: {seconds / (time.monotonic() - started):.0f} s of audio per second",
+        file=sys.stderr,
+    )
+    return failed
+
+
+def _readable(answer) -> str:
+    """A Timeline as lines for a person."""
+    lines = [f"{answer.name}  ({answer.duration_seconds:.2f} s)", ""]
+    for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
+        lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
+    lines.append("")
+    for part in answer.segments:
+        lines.append(f"  {part.start_seconds:7.2f} - {part.end_seconds:7.2f} s  {part.label:<10} {100 * part.confidence:5.1f} %")
+    return "\n".join(lines + ([f"  flags: {', '.join(answer.flags)}"] if answer.flags else []))
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from . import audio, plot
+    from .analyzer import Analyzer
+
+    analyzer = Analyzer(options.model, options.device)
+    waveform = audio.read(options.source, analyzer.sample_rate)
+    output = options.output or Path(options.source).with_suffix(".png").name
+    timeline = analyzer.analyze(options.source)
+    hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
+    plot.recording(waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output)
+    print(output)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .train import config, fit
+
+    settings = config.read(options.conf, options.set)
+    fit.train(settings, options.train, options.valid, options.exp, options.seed, options.device)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from .evaluate import calibrate
+
+    calibrate(options.exp, options.directory, options.device)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .evaluate import evaluate
+
+    evaluate(options.exp, options.directory, options.device, options.allow_heard)
+
+
+def _results(options: argparse.Namespace) -> None:
+    from .evaluate import results
+
+    table = results(options.root)
+    print(table)
+    if options.output:
+        Path(options.output).write_text(table + "\n", encoding="utf-8")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from .datacheck import validate
+
+    problems = validate(options.directory)
+    for problem in problems:
+        print(f"emotion data validate: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"Successfully validated data-directory {options.directory}")
+    return 1 if problems else 0
+
+
+def _fix(options: argparse.Namespace) -> None:
+    from .datacheck import fix
+
+    kept, total = fix(options.directory)
+    print(f"kept {kept} utterances out of {total}; old files are kept in {options.directory}/.backup")
+
+
+def _split(options: argparse.Namespace) -> None:
+    from . import datadir
+
+    utterances = datadir.read(options.directory)
+    folds = datadir.read_split(options.split).folds
+    if options.fold is not None and not 1 <= options.fold <= len(folds):
+        raise ValueError(f"--fold {options.fold}: {options.split} has the folds 1 to {len(folds)}. Choose one of them.")
+    for k, (test, valid) in enumerate(folds, 1):
+        if options.fold in (None, k):
+            parts = datadir.split(utterances, test, valid)
+            datadir.check_disjoint(**parts)
+            for name, part in parts.items():
+                datadir.write(Path(options.out, f"fold{k}", name), part)
+            print(f"fold {k}: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
+
+
+def _combine(options: argparse.Namespace) -> None:
+    from . import datadir
+
+    _say(options.out, datadir.combine(datadir.read(directory) for directory in options.directories))
+
+
+def _subset(options: argparse.Namespace) -> None:
+    from . import datadir
+
+    utterances = datadir.read(options.directory)
+    _say(options.out, datadir.subset(utterances, options.speakers, options.per_class, options.first, options.emotions))
+
+
+def _say(out: str, utterances: Iterable) -> None:
+    from . import datadir
+
+    utterances = list(utterances)
+    datadir.write(out, utterances)
+    print(f"{out}: {len(utterances)} utterances")

@@ -1,0 +1,399 @@
+"""Kaldi data directories: tables that say which audio holds which utterance, by whom, with which emotion.
+
+    wav.scp      <utterance-id> <path>
+    utt2spk      <utterance-id> <speaker-id>
+    spk2utt      <speaker-id> <utterance-id> ...      utt2spk turned round
+    utt2emotion  <utterance-id> <emotion>
+    utt2dur      <utterance-id> <seconds>             optional
+    segments     <utterance-id> <recording-id> <start s> <end s>    optional; then wav.scp lists recordings
+
+Tables are sorted by bytes (LC_ALL=C), and utterance ids begin with their speaker so that both orders agree.
+Relative paths count from the working directory, as in Kaldi. `datacheck` validates and repairs directories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import math
+import os
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from . import labels
+
+_FIX = "See all faults with `emotion data validate DIR`, repair with `emotion data fix DIR`."
+_LEAK = "a score on a speaker heard before says nothing about new ones. Give each speaker to one split."
+
+
+class DataError(ValueError):
+    """A data directory, a list of utterances or a split that cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance: a whole recording, or the span of it from start_seconds to stop_seconds.
+
+    Raises: DataError for a field that the tables cannot hold, LabelError for one not in labels.EMOTIONS.
+    """
+
+    id: str
+    speaker: str
+    wav: str   # a path or, with "|" at its end, a shell command
+    emotion: str
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    duration_seconds: float | None = None
+
+    def __post_init__(self):
+        for name, word in (("id", self.id), ("speaker", self.speaker)):
+            if word.split() != [word]:
+                raise DataError(f"{name} {word!r} must be one word: tables are cut at spaces. Rename it.")
+        wav, start, stop = self.wav, self.start_seconds, self.stop_seconds
+        if not wav or wav != wav.strip() or wav.startswith("~") or "\n" in wav:
+            raise DataError(
+                f"wav {wav!r} of {self.id} must be a path without ~ in front, spaces at its ends or line "
+                "breaks: wav.scp would name another file. Write the path out, or rename the file."
+            )
+        labels.check(self.emotion)
+        if (start is None) != (stop is None) or (start is not None and not 0 <= start < stop < math.inf):
+            raise DataError(
+                f"span {start} to {stop} of {self.id} must satisfy 0 <= start < stop: there is nothing else "
+                "to cut out. Give both in seconds, or neither for the whole recording."
+            )
+        if self.duration_seconds is not None and not 0 < self.duration_seconds < math.inf:
+            raise DataError(f"duration {self.duration_seconds} of {self.id} must be above 0 s. Correct it.")
+
+
+def c_order(text: str) -> bytes:
+    """Sort key of the C locale: the bytes of the text."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def few(names: Iterable[str], most: int = 8) -> str:
+    """Names for a message, sorted and cut short: 'a, b and 3 more'."""
+    names = sorted(names, key=c_order)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def read_table(path: Path) -> list[tuple[str, str]]:
+    """(first word, rest) of each line, both empty for a blank one. Checks nothing."""
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+    parts = [(*line.split(maxsplit=1), "", "") for line in lines]
+    return [(first, rest.rstrip()) for first, rest, *_ in parts]
+
+
+def table_bytes(rows: Mapping[str, str]) -> bytes:
+    """The file that holds these rows: sorted, one space after the id, a newline after every line."""
+    return b"".join(c_order(f"{key} {rows[key]}".rstrip() + "\n") for key in sorted(rows, key=c_order))
+
+
+def write_table(path: Path, rows: Mapping[str, str]) -> None:
+    """Writes aside, then renames: a reader sees the old table or the new one, never half of it."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(table_bytes(rows))
+    aside.replace(path)
+
+
+def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """utt2spk turned round: each speaker with the utterances, in C order."""
+    spoken = defaultdict(list)
+    for utterance in sorted(utt2spk, key=c_order):
+        spoken[utt2spk[utterance]].append(utterance)
+    return {speaker: " ".join(utterances) for speaker, utterances in spoken.items()}
+
+
+def order_problems(utt2spk: Mapping[str, str]) -> list[str]:
+    """Why sorting by utterance does not sort by speaker too: the first reason, if there is one."""
+    remedy = "(fix this by making speaker-ids prefixes of utt-ids, with '-' after them)"
+    for utterance, speaker in utt2spk.items():
+        if not utterance.startswith(speaker):
+            return [f"utterance-id {utterance} does not begin with speaker-id {speaker} {remedy}"]
+    for a, b in itertools.pairwise(sorted(utt2spk, key=c_order)):
+        if c_order(utt2spk[a]) > c_order(utt2spk[b]):
+            return [f"utt2spk is not in sorted order when sorted first on speaker-id: {a}, {b} {remedy}"]
+    return []
+
+
+def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Utterance]:
+    """The utterances of a data directory in C order, whatever the order of its tables.
+
+    A wav.scp entry that ends in `|` is a shell command, run when its utterance is opened: refused unless
+    allow_pipes. Raises: DataError or LabelError at the first fault (datacheck.validate lists them all).
+    """
+    directory = Path(directory)
+    speakers = _column(directory / "utt2spk")
+    emotions = _column(directory / "utt2emotion", speakers)
+    if (directory / "segments").exists():
+        wavs = _column(directory / "wav.scp")
+        spans = {u: _span(u, value) for u, value in _column(directory / "segments", speakers).items()}
+    else:
+        wavs = _column(directory / "wav.scp", speakers)
+        spans = {u: (u, None, None) for u in speakers}
+    durations = _column(directory / "utt2dur", speakers) if (directory / "utt2dur").exists() else {}
+    pipes = [recording for recording, wav in wavs.items() if wav.endswith("|")]
+    if pipes and not allow_pipes:
+        raise DataError(
+            f"{directory / 'wav.scp'} has shell commands, not paths, for {few(pipes)}: reading runs programs "
+            "of their author. Convert the audio to files, or pass allow_pipes=True if you trust them."
+        )
+    if lost := {recording for recording, *_ in spans.values()} - wavs.keys():
+        raise DataError(f"{directory}: segments cuts {few(lost)}, which wav.scp lacks. {_FIX}")
+    utterances = []
+    for u in sorted(speakers, key=c_order):
+        recording, *span = spans[u]
+        try:
+            duration = float(durations[u]) if durations else None
+            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration))
+        except ValueError as error:
+            kind = labels.LabelError if isinstance(error, labels.LabelError) else DataError
+            raise kind(f"{directory}: {u}: {error}") from None
+    return utterances
+
+
+def _column(path: Path, like: Mapping[str, str] | None = None) -> dict[str, str]:
+    """{id: value} of a table that lists each id once and, given `like` (utt2spk), the same ids."""
+    if not path.is_file():
+        raise DataError(f"no such file {path}: no data directory without it. Name another, or write it.")
+    rows = read_table(path)
+    column = dict(rows)
+    if len(column) < len(rows) or not all(column.values()):
+        raise DataError(f"{path} has an id twice, or lines without a value. {_FIX}")
+    if like is not None and column.keys() != like.keys():
+        odd = few(column.keys() ^ like.keys())
+        raise DataError(f"{path} and utt2spk do not have identical utterance-id lists: {odd}. {_FIX}")
+    return column
+
+
+def _span(utterance: str, value: str) -> tuple[str, float, float]:
+    """Recording, start and stop of a line of segments."""
+    try:
+        recording, start, stop = value.split()
+        return recording, float(start), float(stop)
+    except ValueError:
+        raise DataError(f"segments: {utterance} {value} needs <recording> <start> <end>. {_FIX}") from None
+
+
+def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:
+    """Writes wav.scp, utt2spk, spk2utt, utt2emotion; segments if there are spans; utt2dur if all are known.
+
+    Each table is replaced whole; segments and utt2dur go where they no longer apply. Among spans, a recording
+    takes the id of its first utterance, and a whole recording becomes the span of its duration.
+    Raises: DataError, before it writes, for no utterances, an id twice, ids without their speaker in front.
+    """
+    directory, utterances = Path(directory), _sorted(utterances)
+    utt2spk = {u.id: u.speaker for u in utterances}
+    for problem in order_problems(utt2spk):
+        raise DataError(f"{problem}: Kaldi's tools would refuse {directory}.")
+    segments, recordings = {}, {}
+    if any(u.start_seconds is not None for u in utterances):
+        for u in utterances:
+            start, stop = u.start_seconds or 0.0, u.stop_seconds or u.duration_seconds
+            if stop is None:
+                raise DataError(f"segments must say where {u.id} ends. Give its duration_seconds.")
+            segments[u.id] = f"{recordings.setdefault(u.wav, u.id)} {float(start)} {float(stop)}"
+    known = all(u.duration_seconds for u in utterances)
+    tables = {
+        "utt2spk": utt2spk,
+        "spk2utt": spk2utt(utt2spk),
+        "utt2emotion": {u.id: u.emotion for u in utterances},
+        "utt2dur": {u.id: str(float(u.duration_seconds)) for u in utterances} if known else {},
+        "segments": segments,
+        "wav.scp": {u: wav for wav, u in recordings.items()} or {u.id: u.wav for u in utterances},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, rows in tables.items():
+        if rows:
+            write_table(directory / name, rows)
+        else:
+            (directory / name).unlink(missing_ok=True)
+
+
+def _sorted(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """The utterances in C order: at least one, no id twice."""
+    utterances = sorted(utterances, key=lambda u: c_order(u.id))
+    if not utterances:
+        raise DataError("no utterances: nothing can be trained or scored. Check what selects them.")
+    if twice := {a.id for a, b in itertools.pairwise(utterances) if a.id == b.id}:
+        raise DataError(f"utterance ids {few(twice)} occur twice: one would hide the other. Drop one.")
+    return utterances
+
+
+def open_wav(utterance: Utterance) -> str | io.BytesIO:
+    """What audio.read takes: the path or, for a pipe, what its command prints. Runs the command: see read."""
+    if not utterance.wav.endswith("|"):
+        return utterance.wav
+    command = utterance.wav[:-1].strip()
+    done = subprocess.run(command, shell=True, capture_output=True)
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode("utf-8", "replace").strip()[-500:] or "nothing"
+        raise DataError(
+            f"the pipe of {utterance.id} ended with code {done.returncode} after {len(done.stdout)} bytes of "
+            f"audio and said {said!r}. Run it by hand: {command}"
+        )
+    return io.BytesIO(done.stdout)
+
+
+def combine(parts: Iterable[Iterable[Utterance]]) -> list[Utterance]:
+    """All utterances of several lists, in C order. Raises: DataError where they share an id."""
+    return _sorted(itertools.chain.from_iterable(parts))
+
+
+def subset(
+    utterances: Iterable[Utterance], speakers: Iterable[str] | None = None, per_class: int | None = None,
+    first: int | None = None, emotions: Iterable[str] | None = None,
+) -> list[Utterance]:
+    """These speakers and emotions; of those, at most per_class of each emotion; of those, the first ones.
+
+    per_class picks at even distances, as Kaldi's subset_scp.pl does, so that every speaker keeps a share.
+    Raises: DataError for an unknown speaker or an empty result, LabelError for an unknown emotion.
+    """
+    chosen = _sorted(utterances)
+    for name, most in (("per_class", per_class), ("first", first)):
+        if most is not None and most < 1:
+            raise DataError(f"{name}={most} must be at least 1: nothing would be left. Raise it.")
+    if speakers is not None:
+        speakers = _present("subset", speakers, chosen)
+        chosen = [u for u in chosen if u.speaker in speakers]
+    if emotions is not None:
+        emotions = {labels.check(emotion) for emotion in emotions}
+        chosen = [u for u in chosen if u.emotion in emotions]
+    if per_class is not None:
+        groups = defaultdict(list)
+        for u in chosen:
+            groups[u.emotion].append(u)
+        sizes = {emotion: min(per_class, len(group)) for emotion, group in groups.items()}
+        chosen = [group[i * len(group) // sizes[e]] for e, group in groups.items() for i in range(sizes[e])]
+    return _sorted(chosen)[:first]
+
+
+def split(utterances: Iterable[Utterance], test: Iterable[str], valid: Iterable[str]) -> dict[str, list]:
+    """{"train", "valid", "test"}: lists in C order; speakers in neither `test` nor `valid` train.
+
+    Goes by speaker only: the same audio under two speakers is for check_disjoint to find.
+    Raises: DataError for an unknown speaker, one in both, or none left to train on.
+    """
+    utterances = _sorted(utterances)
+    test, valid = _present("test", test, utterances), _present("valid", valid, utterances)
+    if test & valid:
+        raise DataError(f"speakers {few(test & valid)} are in test and in valid: {_LEAK}")
+    splits = {"train": [], "valid": [], "test": []}
+    for u in utterances:
+        splits["test" if u.speaker in test else "valid" if u.speaker in valid else "train"].append(u)
+    if not splits["train"]:
+        raise DataError("every speaker is in test or valid: none is left to train on. Correct the split.")
+    return splits
+
+
+def _present(use: str, names: Iterable[str], utterances: list[Utterance]) -> set[str]:
+    """The names as a set. Raises: DataError if one of them is no speaker of these utterances."""
+    names, known = set(names), {u.speaker for u in utterances}
+    if unknown := names - known:
+        raise DataError(f"{use}: unknown speakers {few(unknown)}; there are {few(known, 100)}. Correct them.")
+    return names
+
+
+def check_disjoint(**splits: Iterable[Utterance]) -> None:
+    """Raises DataError if two splits share a speaker or audio: files of the same bytes, spans that overlap.
+
+    Hashes only files that have a twin in size in another split. A pipe counts by the text of its command.
+    """
+    owner, same_size = {}, defaultdict(list)
+    for name, utterances in splits.items():
+        for u in utterances:
+            if owner.setdefault(u.speaker, name) != name:
+                raise DataError(f"speaker {u.speaker} is in {owner[u.speaker]} and in {name}: {_LEAK}")
+            same_size[_stat(u)[1]].append((name, u))
+    for members in same_size.values():
+        if len({name for name, _ in members}) > 1:
+            same_bytes = defaultdict(list)
+            for name, u in members:
+                same_bytes[_digest(*_stat(u))].append((name, u))
+            for copies in same_bytes.values():
+                _refuse_overlap(copies)
+
+
+def _stat(utterance: Utterance) -> tuple[str, int, int]:
+    """Path, size and time of change of the audio."""
+    if utterance.wav.endswith("|"):
+        return utterance.wav, 0, 0
+    if not os.path.isfile(utterance.wav):
+        raise DataError(
+            f"no such file {utterance.wav} for {utterance.id}: unread, it may be audio of another split. "
+            f"Correct wav.scp, or go where its relative paths begin (not {os.getcwd()})."
+        )
+    stat = os.stat(utterance.wav)
+    return utterance.wav, stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=1 << 16)   # folds ask again; size and time of change let a rewritten file be read anew
+def _digest(wav: str, size: int, changed: int) -> bytes:
+    if wav.endswith("|"):
+        return c_order(wav)
+    return hashlib.sha256(Path(wav).read_bytes()).digest()
+
+
+def _refuse_overlap(copies: list[tuple[str, Utterance]]) -> None:
+    """Raises DataError if two utterances of the same audio share time and lie in two splits."""
+    for (name, a), (other, b) in itertools.combinations(copies, 2):
+        start = max(a.start_seconds or 0.0, b.start_seconds or 0.0)
+        stop = min(a.stop_seconds or math.inf, b.stop_seconds or math.inf)
+        if name != other and start < stop:
+            raise DataError(
+                f"{a.id} in {name} and {b.id} in {other} are the same audio ({a.wav}, {b.wav}): its score "
+                "would be memory. Drop one of them."
+            )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Divisions of the speakers: `folds` holds (test, valid) for each; the rest trains."""
+
+    name: str
+    source: str
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+@dataclass
+class _Fold:
+    test: list[str]
+    valid: list[str]
+
+
+@dataclass
+class _SplitFile:
+    name: str
+    source: str
+    folds: list[_Fold]
+    note: str = ""
+
+
+def read_split(path: str | os.PathLike) -> Split:
+    """Reads a split file in YAML.
+
+    Raises: DataError for unknown or missing keys, no speakers, or one twice in a fold.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        content = OmegaConf.merge(OmegaConf.structured(_SplitFile), OmegaConf.load(path))
+        content = OmegaConf.to_container(content, throw_on_missing=True)
+    except (OSError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise DataError(
+            f"{path} is no split file: {' '.join(str(error).split())}. It holds name, source, folds: "
+            "[{test: [speakers], valid: [speakers]}, ...] and, if wanted, note. Correct it."
+        ) from None
+    folds = tuple((tuple(fold["test"]), tuple(fold["valid"])) for fold in content["folds"])
+    if not folds:
+        raise DataError(f"{path} has no folds: nobody would be tested. List them under `folds`.")
+    for test, valid in folds:
+        if not test or not valid or len({*test, *valid}) < len(test + valid):
+            raise DataError(f"{path}: fold {test}, {valid} must name speakers for both, none twice: {_LEAK}")
+    return Split(content["name"], content["source"], folds)

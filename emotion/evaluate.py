@@ -1,0 +1,222 @@
+"""A model against a data directory: calibration on the validation speakers, scores on the test speakers, results over folds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import audio, checkpoint, datadir, metrics, plot
+from .analyzer import Analyzer, FileError, Recording
+from .calibration import Temperature, fit_temperature
+from .datadir import DataError, Utterance
+from .timeline import Timeline
+
+log = logging.getLogger(__name__)
+POSTERIORS = "posteriors.csv"
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What a model said of each utterance, beside what is true.
+
+    Shape: probabilities (utterances, classes); targets (utterances,) indices into labels.
+    """
+
+    utterances: tuple[str, ...]
+    speakers: tuple[str, ...]
+    labels: tuple[str, ...]
+    targets: np.ndarray
+    probabilities: np.ndarray
+
+    def summary(self) -> dict:
+        """UAR, WAR and the rest as plain numbers."""
+        return metrics.summary(self.targets, self.probabilities, self.labels, self.speakers)
+
+    def write(self, path: Path) -> None:
+        """A CSV table: utterance, speaker, emotion, p_<class>; five digits."""
+        aside = path.with_name(path.name + ".part")
+        with open(aside, "w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["utterance", "speaker", "emotion", *(f"p_{label}" for label in self.labels)])
+            for name, speaker, target, row in zip(self.utterances, self.speakers, self.targets, self.probabilities):
+                table.writerow([name, speaker, self.labels[target], *(f"{p:.5f}" for p in row)])
+        aside.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Posteriors:
+        """The table that `write` wrote. Raises DataError where it is not one."""
+        with open(path, newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        if header[:3] != ["utterance", "speaker", "emotion"] or not rows:
+            raise DataError(f"{path} is no table of posteriors. Make it again with `emotion evaluate`.")
+        labels = tuple(name.removeprefix("p_") for name in header[3:])
+        names, speakers, emotions = zip(*(row[:3] for row in rows))
+        targets = np.array([labels.index(emotion) for emotion in emotions])
+        return cls(names, speakers, labels, targets, np.array([row[3:] for row in rows], dtype=float))
+
+    @classmethod
+    def pool(cls, parts: Sequence[Posteriors]) -> Posteriors:
+        """Folds put together. Raises DataError where two of them tested the same utterance or differ in classes."""
+        if len({part.labels for part in parts}) > 1:
+            raise DataError("the folds differ in their classes: they are results of different schemes. Pool one scheme.")
+        names = [name for part in parts for name in part.utterances]
+        if len(set(names)) < len(names):
+            raise DataError("two folds tested the same utterance: it would count twice. Pool the folds of one split.")
+        return cls(
+            tuple(names), tuple(s for part in parts for s in part.speakers), parts[0].labels,
+            np.concatenate([part.targets for part in parts]), np.concatenate([part.probabilities for part in parts]),
+        )
+
+
+def recordings(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Recording]:
+    """Utterances as the Analyzer takes them; for a model normalised by speaker, with each speaker's own statistics.
+
+    Those are fitted on the speaker's unlabelled recordings here (transductive: report it on a line of its own).
+    """
+    rate = analyzer.sample_rate
+
+    def read(utterance: Utterance) -> list[np.ndarray]:
+        return [audio.read(datadir.open_wav(utterance), rate, utterance.start_seconds or 0.0, utterance.stop_seconds)]
+
+    frontend, statistics = analyzer.checkpoint.frontend, {}
+    if frontend.config.normalisation == "speaker":
+        waveforms = ((torch.from_numpy(read(u)[0])[None].to(analyzer.device), u.speaker) for u in utterances)
+        statistics = frontend.by_speaker(
+            (waveform, torch.tensor([waveform.shape[1]], device=analyzer.device), [speaker])
+            for waveform, speaker in waveforms
+        )
+    return [Recording(u.id, lambda u=u: read(u), statistics.get(u.speaker)) for u in utterances]
+
+
+def timelines(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Timeline]:
+    """The Analyzer's answer for every utterance. Raises DataError naming the first that cannot be read."""
+    answers = list(analyzer.run(recordings(utterances, analyzer)))
+    for answer in answers:
+        if isinstance(answer, FileError):
+            raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
+    return answers
+
+
+def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer) -> Posteriors:
+    """Calibrated probabilities of every utterance beside its true class."""
+    answers = timelines(utterances, analyzer)
+    return Posteriors(
+        tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels,
+        np.array(analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)),
+        np.stack([answer.probabilities for answer in answers]),
+    )
+
+
+def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temperature:
+    """Fit the temperatures on the validation speakers and store them in the model; draws EXP/reliability.png.
+
+    The step temperature makes each step of the timeline as sure of its utterance's label as it is right.
+    Raises DataError where a speaker of the directory was heard in training.
+    """
+    path = Path(exp_dir) / checkpoint.FILE_NAME
+    model = checkpoint.read(path)
+    if model.calibration != Temperature():
+        log.info("%s is calibrated (temperature %.2f): skipped", path, model.calibration.utterance)
+        return model.calibration
+    utterances = datadir.read(directory)
+    _refuse_heard(utterances, model.train_speakers, "trained on")
+    analyzer = Analyzer(model, device)
+    answers = timelines(utterances, analyzer)
+    targets = np.array(model.scheme.indices(u.emotion for u in utterances))
+    probabilities = np.stack([answer.probabilities for answer in answers])
+    steps = np.concatenate([answer.step_probabilities for answer in answers])
+    step_targets = np.repeat(targets, [len(answer.step_probabilities) for answer in answers])
+    fitted = Temperature(
+        # log-probabilities are logits: they differ from the network's by a constant, which softmax ignores
+        utterance=fit_temperature(torch.tensor(probabilities).clamp(min=1e-12).log(), torch.tensor(targets)),
+        step=fit_temperature(torch.tensor(steps).clamp(min=1e-12).log(), torch.tensor(step_targets)),
+    )
+    calibrated = fitted.apply_utterance(torch.tensor(probabilities).clamp(min=1e-12).log()).numpy()
+    plot.reliability(targets, probabilities, Path(exp_dir) / "reliability.png", calibrated=calibrated)
+    checkpoint.write(model.with_calibration(fitted), path)
+    log.info(
+        "temperature %.2f (steps %.2f): expected calibration error %.3f -> %.3f on %d validation utterances",
+        fitted.utterance, fitted.step, metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
+    )
+    return fitted
+
+
+def evaluate(exp_dir: str | Path, directory: str, device: str = "auto", allow_heard: bool = False) -> dict:
+    """Score the test speakers once: EXP/posteriors.csv, scores.json and confusion.png.
+
+    Raises DataError where the model has heard a speaker in training or validation, unless allowed.
+    """
+    exp_dir = Path(exp_dir)
+    model = checkpoint.read(exp_dir)
+    done = exp_dir / "scores.json"
+    if done.exists() and json.loads(done.read_text())["model"] == model.fingerprint:
+        log.info("%s stands: evaluation is done, skipped", done)
+        return json.loads(done.read_text())
+    utterances = datadir.read(directory)
+    if not allow_heard:
+        _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
+    answers = posteriors(utterances, Analyzer(model, device))
+    answers.write(exp_dir / POSTERIORS)
+    scores = {"model": model.fingerprint, "data": str(directory), **answers.summary()}
+    plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / "confusion.png")
+    aside = done.with_name(done.name + ".part")
+    aside.write_text(json.dumps(scores, indent=1))
+    aside.replace(done)
+    log.info("%s: UAR %.3f, WAR %.3f on %d utterances", exp_dir, scores["uar"], scores["war"], len(utterances))
+    return scores
+
+
+def _refuse_heard(utterances: Sequence[Utterance], heard: Sequence[str], how: str) -> None:
+    if shared := {u.speaker for u in utterances} & set(heard):
+        raise DataError(
+            f"the model was {how} the speakers {datadir.few(shared)}: scores on them would say nothing about voices it "
+            "never heard. Give other speakers."
+        )
+
+
+def results(root: str | Path) -> str:
+    """Markdown table of all fold<k>/seed<s>/posteriors.csv below a folder, folds pooled, mean and spread over seeds.
+
+    Raises DataError where there are none, or where seeds do not cover the same folds.
+    """
+    root = Path(root)
+    found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
+    for path in sorted(root.glob(f"fold*/seed*/{POSTERIORS}")):
+        fold, seed = (int(re.sub(r"\D", "", part)) for part in path.parts[-3:-1])
+        found[seed][fold] = Posteriors.read(path)
+    if not found:
+        raise DataError(f"no fold*/seed*/{POSTERIORS} below {root}. Run `emotion evaluate` first.")
+    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
+        covered = {seed: sorted(folds) for seed, folds in found.items()}
+        raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
+    summaries = {seed: Posteriors.pool(list(folds.values())).summary() for seed, folds in sorted(found.items())}
+    first = next(iter(summaries.values()))
+    lines = ["| | " + " | ".join(f"seed {seed}" for seed in summaries) + " | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
+
+    def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
+        shown = [scale * value for value in values]
+        cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else float("nan")]
+        lines.append(f"| {name} | " + " | ".join("-" if np.isnan(c) else f"{c:.{digits}f}" for c in cells) + " |")
+
+    for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
+        add(name, [summary[key] for summary in summaries.values()])
+    add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
+    for label in first["per_class"]:
+        add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
+    folds = len(next(iter(found.values())))
+    lines.append("")
+    lines.append(
+        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} test speakers; "
+        f"95 % interval of UAR over speakers (seed {min(summaries)}): "
+        f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}. Chance is {100 / len(first['per_class']):.1f}."
+    )
+    return "\n".join(lines)

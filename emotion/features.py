@@ -1,0 +1,181 @@
+"""From waveforms to what the networks see: log-mel spectrogram, slopes, normalisation.
+
+    waveform (batch, samples) -> STFT -> power mel -> log -> [deltas] -> normalise -> (batch, channels, frames, bands)
+
+One Frontend serves training and analysis and is saved with the model, so there is nothing to drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from .masking import clear, mask
+
+NORMALISATIONS = ("utterance", "global", "speaker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontendConfig:
+    sample_rate: int = 16000
+    window_seconds: float = 0.025
+    hop_seconds: float = 0.010
+    num_bands: int = 64
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+    floor: float = 1e-10   # power below which the log is clamped
+    deltas: bool = True   # slope and curvature of each band as two further channels
+    normalisation: str = "utterance"   # or global (training speakers), speaker (transductive: hears the whole speaker)
+
+    def __post_init__(self):
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation={self.normalisation!r} must be one of {', '.join(NORMALISATIONS)}.")
+        if not 0 < self.hop_seconds <= self.window_seconds:
+            raise ValueError(
+                f"hop_seconds={self.hop_seconds} must be in (0, {self.window_seconds}]: "
+                "a longer hop leaves speech unseen between windows. Lower hop_seconds."
+            )
+        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise ValueError(
+                f"low_hz={self.low_hz}, high_hz={self.high_hz} must satisfy 0 <= low < high <= "
+                f"{self.sample_rate / 2}: nothing is recorded above half the sample rate. Lower high_hz."
+            )
+        if self.num_bands < 1 or self.floor <= 0:
+            raise ValueError(f"num_bands={self.num_bands} must be at least 1 and floor={self.floor} above 0.")
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window_seconds * self.sample_rate)
+
+    @property
+    def hop_samples(self) -> int:
+        return round(self.hop_seconds * self.sample_rate)
+
+    @property
+    def num_channels(self) -> int:
+        return 3 if self.deltas else 1
+
+
+class Frontend(nn.Module):
+    """Batched log-mel front end on whatever device it is moved to.
+
+    The spectrogram equals librosa's (power, Slaney scale and norm, Hann, centred, zeros beyond both ends).
+    What lies in the padding of a batch is cleared first, so it never reaches a frame.
+    """
+
+    def __init__(self, config: FrontendConfig = FrontendConfig()):
+        super().__init__()
+        self.config = config
+        self.mel = MelSpectrogram(
+            sample_rate=config.sample_rate, n_fft=config.window_samples, hop_length=config.hop_samples,
+            f_min=config.low_hz, f_max=config.high_hz, n_mels=config.num_bands,
+            power=2.0, center=True, pad_mode="constant", norm="slaney", mel_scale="slaney",
+        )
+        shape = (config.num_channels, 1, config.num_bands)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.ones(shape))
+
+    def num_frames(self, num_samples):
+        """Frames of an utterance of that many samples (int or Tensor)."""
+        return num_samples // self.config.hop_samples + 1
+
+    def log_mel(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel and, where configured, its slopes; not normalised, padding frames zero.
+
+        Shape:  waveforms (batch, samples), num_samples (batch,) -> (batch, channels, frames, bands), (batch,) frames.
+        Unit:   natural log of power; waveforms in [-1, 1].
+        Raises: ValueError where an utterance has no samples.
+        """
+        if int(num_samples.min()) < 1:
+            raise ValueError("an utterance of 0 samples has no spectrogram. Leave it out of the batch.")
+        inside = mask(num_samples, waveforms.shape[1])
+        with torch.autocast(waveforms.device.type, enabled=False):  # bfloat16 would lose the quiet bands
+            mel = self.mel(waveforms.float() * inside).clamp(min=self.config.floor).log()
+        mel = mel.transpose(1, 2)  # (batch, frames, bands)
+        lengths = self.num_frames(num_samples)
+        if self.config.deltas:
+            slope = deltas(mel, lengths)
+            mel = torch.stack([mel, slope, deltas(slope, lengths)], dim=1)
+        else:
+            mel = mel.unsqueeze(1)
+        return clear(mel, lengths), lengths
+
+    def forward(
+        self, waveforms: Tensor, num_samples: Tensor, statistics: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normalised features.
+
+        Shape: waveforms (batch, samples), num_samples (batch,) -> (batch, channels, frames, bands), (batch,) frames.
+        statistics: mean and deviation (batch, channels, 1, bands) of each utterance's speaker, for normalisation
+            "speaker"; left out, an utterance counts as all that is known of its speaker.
+        """
+        mel, lengths = self.log_mel(waveforms, num_samples)
+        return self.normalise(mel, lengths, statistics), lengths
+
+    def normalise(self, mel: Tensor, lengths: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Zero mean, unit deviation for each channel and band; padding frames stay zero."""
+        if statistics is not None:
+            mean, deviation = statistics
+        elif self.config.normalisation == "global":
+            mean, deviation = self.mean, self.deviation
+        else:
+            total, squares, count = moments(mel, lengths)
+            mean, deviation = from_moments(total, squares, count)
+        return clear((mel - mean) / deviation, lengths)
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Global statistics from batches of (waveforms, num_samples): the training speakers' only."""
+        whole = self.by_speaker((*batch, [""] * len(batch[0])) for batch in batches)
+        if not whole:
+            raise ValueError("no utterance to fit the normalisation on. Give at least one of the training speakers.")
+        for buffer, fitted in zip((self.mean, self.deviation), whole[""]):
+            buffer.copy_(fitted)
+
+    @torch.no_grad()
+    def by_speaker(self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and deviation (channels, 1, bands) of each speaker, from batches of (waveforms, num_samples, speakers)."""
+        sums: dict[str, list[Tensor]] = {}
+        for waveforms, num_samples, speakers in batches:
+            batch = [part.double() for part in moments(*self.log_mel(waveforms, num_samples))]
+            for row, speaker in enumerate(speakers):
+                new = [part[row] for part in batch]
+                sums[speaker] = [a + b for a, b in zip(sums[speaker], new)] if speaker in sums else new
+        return {speaker: tuple(x.float() for x in from_moments(*parts)) for speaker, parts in sums.items()}
+
+
+def deltas(mel: Tensor, lengths: Tensor, width: int = 2) -> Tensor:
+    """Slope of each band over time, by regression over 2 * width + 1 frames.
+
+    Shape:  mel (batch, frames, bands), lengths (batch,) -> the same as mel.   Unit: log energy per frame.
+    Raises: ValueError if width < 1.
+    Source: Young et al., The HTK Book 3.4, section 5.9 (edges repeat the first and last frame of each utterance).
+    """
+    if width < 1:
+        raise ValueError(f"width={width} must be at least 1: a slope needs a neighbour. Use 2.")
+    frames = torch.arange(mel.shape[1], device=mel.device)
+    last = (lengths - 1)[:, None]
+
+    def shifted(offset: int) -> Tensor:
+        index = torch.minimum((frames + offset).clamp(min=0)[None], last)  # (batch, frames)
+        return mel.gather(1, index[..., None].expand_as(mel))
+
+    slope = sum(offset * (shifted(offset) - shifted(-offset)) for offset in range(1, width + 1))
+    return slope / (2 * sum(offset**2 for offset in range(1, width + 1)))
+
+
+def moments(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum, sum of squares and number of frames, to be added up over utterances.
+
+    Shape: mel (batch, channels, frames, bands), zero in the padding -> (batch, channels, 1, bands) twice, (batch, 1, 1, 1).
+    """
+    return mel.sum(2, keepdim=True), mel.square().sum(2, keepdim=True), lengths.float()[:, None, None, None]
+
+
+def from_moments(total: Tensor, squares: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation. A band that hardly moves (digital silence) keeps a deviation of at least 0.01."""
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp(min=1e-4).sqrt()

@@ -1,0 +1,31 @@
+"""Which device to compute on, and in which precision it is fast."""
+
+from __future__ import annotations
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the processor.
+
+    Raises: ValueError where the name is unknown or this machine lacks the device.
+    """
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise ValueError(f"no device {name!r}; there are {', '.join(DEVICES)} (and cuda:1, ...). Choose auto.")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    if not present[kind]:
+        raise ValueError(f"device {name!r} is not available on this machine. Choose auto or cpu.")
+    return torch.device(name)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware, so that it beats float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,82 @@
+"""Names of emotions, and the schemes in which models are trained and scored.
+
+Raw corpus labels live in `recipes/<corpus>/conf/labels.yaml` and become one of EMOTIONS when a data directory is written.
+A scheme then maps those canonical names to the classes of a model; a name that it does not hold is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+EMOTIONS = (
+    "anger", "boredom", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "unknown",
+)
+
+
+class LabelError(ValueError):
+    """A label outside the vocabulary or outside the scheme."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Which canonical emotions a model tells apart: `mapping` sends each accepted name to its class."""
+
+    name: str
+    mapping: Mapping[str, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs: alphabetical."""
+        return tuple(sorted(set(self.mapping.values())))
+
+    def index(self, emotion: str) -> int:
+        """Output index of a canonical emotion. Raises LabelError where the scheme has no class for it."""
+        if emotion not in self.mapping:
+            raise LabelError(
+                f"emotion {emotion!r} has no class in scheme {self.name!r}, which accepts "
+                f"{', '.join(sorted(self.mapping))}. Leave these utterances out "
+                "(emotion data subset --emotions ...) or choose another scheme."
+            )
+        return self.classes.index(self.mapping[emotion])
+
+    def indices(self, emotions: Iterable[str]) -> list[int]:
+        """Output index of each canonical emotion."""
+        return [self.index(emotion) for emotion in emotions]
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_BASIC = _same("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("ravdess8", {**_BASIC, "calm": "calm"}),
+        Scheme("basic7", {**_BASIC, "calm": "neutral"}),
+        Scheme("emodb7", _same("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")),
+        Scheme("emodb4", _same("anger", "happiness", "neutral", "sadness")),
+        Scheme("mini5", _same("anger", "fear", "happiness", "neutral", "sadness")),
+    )
+}
+
+
+def scheme(name: str) -> Scheme:
+    """The scheme of that name. Raises LabelError with the nearest name."""
+    if name not in SCHEMES:
+        near = difflib.get_close_matches(name, SCHEMES, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
+        raise LabelError(f"no label scheme {name!r}; there are {', '.join(SCHEMES)}. {hint}")
+    return SCHEMES[name]
+
+
+def check(emotion: str) -> str:
+    """The name itself if it is canonical. Raises LabelError with the nearest name."""
+    if emotion not in EMOTIONS:
+        near = difflib.get_close_matches(emotion, EMOTIONS, 1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else "Map it in conf/labels.yaml."
+        raise LabelError(f"unknown emotion {emotion!r}; the vocabulary is {', '.join(EMOTIONS)}. {hint}")
+    return emotion

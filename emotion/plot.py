@@ -1,0 +1,298 @@
+"""Pictures worth printing: confusion, training curves, reliability, and a recording with its emotions.
+
+Each function saves to path (the suffix chooses PNG, PDF or SVG; an open binary file gets PNG) and returns the
+Figure, with its title above where one is given.
+Figures are made as objects, never through pyplot, so no window opens and nobody's settings change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emotion import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from emotion.timeline import Timeline
+
+# Paul Tol's "muted" scheme (personal.sron.nl/~pault): ten colours that stay apart for colour-blind eyes.
+COLOURS = {
+    "anger": "#882255", "boredom": "#999933", "calm": "#88CCEE", "disgust": "#117733", "fear": "#AA4499",
+    "happiness": "#DDCC77", "neutral": "#44AA99", "sadness": "#332288", "surprise": "#CC6677",
+    "unknown": "#DDDDDD",
+}
+BEFORE, AFTER = "#D55E00", "#0072B2"  # vermilion and blue of Okabe and Ito
+INK, GREY = "#222222", "#8A8A8A"
+MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound draws as fast as an hour
+CURVES = ("epoch", "train_loss", "valid_loss", "valid_uar", "learning_rate")
+
+Output = str | os.PathLike | BinaryIO
+
+
+def confusion(matrix: ArrayLike, labels: Sequence[str], path: Output, title: str | None = None) -> Figure:
+    """Confusion matrix: each row in percent of its true class, the number of utterances below in brackets.
+
+    A class without utterances has an empty row.
+
+    Shape:  matrix (classes, classes) counts, rows true, columns predicted.
+    Raises: ValueError if the matrix and the labels differ in size.
+    """
+    counts = np.asarray(matrix)
+    if counts.shape != (len(labels), len(labels)):
+        raise ValueError(f"a matrix of shape {counts.shape} for {len(labels)} labels: it must be square, "
+                         "one row a label, or cells get the wrong names. Pass the labels the scores were "
+                         "made with.")
+    totals = counts.sum(axis=1, keepdims=True)
+    percent = np.divide(100 * counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    side = 2.6 + 0.72 * len(labels)
+    figure = _figure(side + 0.5, side)
+    axes = figure.subplots()
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(percent):
+        if np.isfinite(share):
+            axes.text(column, row - 0.12, f"{share:.0f}", ha="center", va="center", fontsize=13,
+                      color="white" if share > 55 else INK)
+            axes.text(column, row + 0.25, f"({counts[row, column]})", ha="center", va="center", fontsize=8.5,
+                      color="white" if share > 55 else INK)
+    axes.set_xticks(range(len(labels)), labels, fontsize=11, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels, fontsize=11)
+    axes.set_xticks(np.arange(1, len(labels)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(labels)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", fontsize=12)
+    axes.set_ylabel("true", fontsize=12)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.03)
+    bar.set_label("percent of the true class (count)", fontsize=10)
+    bar.outline.set_visible(False)
+    return _save(figure, path, title)
+
+
+def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | None = None,
+           title: str | None = None) -> Figure:
+    """Training and validation loss, validation UAR and learning rate over epochs, the best epoch marked.
+
+    Rows are those of csv.DictReader; an epoch may be spread over rows with blanks, its last values count.
+    best_epoch is the epoch that was kept; without it the first of the highest validation UAR.
+
+    Raises: ValueError for no rows, a column of CURVES that is nowhere, or a best_epoch that is in no row.
+    """
+    columns = _by_epoch(metrics_csv_rows)
+    epochs = columns["epoch"]
+    if best_epoch is None and np.isfinite(columns["valid_uar"]).any():
+        best_epoch = int(epochs[np.nanargmax(columns["valid_uar"])])
+    if best_epoch is not None and best_epoch not in epochs:
+        raise ValueError(f"best_epoch={best_epoch} must be one of the {len(epochs)} epochs from "
+                         f"{epochs[0]:.0f} to {epochs[-1]:.0f}: a mark elsewhere would mislead. Pass the "
+                         "epoch that was kept.")
+    figure = _figure(7.5, 7.5)
+    loss, recall, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
+    dots = {"marker": "o" if len(epochs) <= 40 else None, "markersize": 3.5}
+    legend = {"fontsize": 10, "edgecolor": "none", "framealpha": 0.9, "loc": "best"}
+    for name, colour, style in (("train", BEFORE, "--"), ("valid", AFTER, "-")):
+        loss.plot(epochs, columns[f"{name}_loss"], style, color=colour, label=name, **dots)
+    recall.plot(epochs, 100 * columns["valid_uar"], color=AFTER, **dots)
+    rate.plot(epochs, columns["learning_rate"], color=INK, **dots)
+    for axes, name in ((loss, "loss"), (recall, "validation UAR (%)"), (rate, "learning rate")):
+        _plain(axes, ylabel=name)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.5, zorder=0)
+    if best_epoch is not None:
+        kept = 100 * columns["valid_uar"][epochs == best_epoch][0]
+        recall.plot([best_epoch], [kept], color=AFTER, marker="*", markersize=14, linestyle="",
+                    label=f"best epoch {best_epoch}: UAR {kept:.1f} %")
+        recall.legend(**legend)
+    loss.legend(**legend)
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+    rate.set_ylim(0, 1.15 * max(np.nanmax(columns["learning_rate"]), 1e-12))
+    rate.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    rate.set_xlabel("epoch", fontsize=11)
+    figure.align_ylabels()
+    return _save(figure, path, title)
+
+
+def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
+                calibrated: ArrayLike | None = None, title: str | None = None) -> Figure:
+    """Share right against confidence, before and after calibration; on the diagonal it means what it says.
+
+    A dot's area follows the utterances in its bin, as a bin of three says little; below, how they are spread.
+
+    Shape:  targets (n,), probabilities and calibrated (n, classes).
+    Raises: ValueError as metrics.reliability_bins does.
+    """
+    series = [("before" if calibrated is not None else "model", probabilities, BEFORE, "o", "--")]
+    if calibrated is not None:
+        series.append(("after", calibrated, AFTER, "s", "-"))
+    figure = _figure(5.5, 7.4)
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 0.28))
+    top.set_box_aspect(1)
+    below.set_box_aspect(0.28)
+    top.plot([0, 100], [0, 100], color=GREY, linestyle=":", linewidth=1.5)
+    width = 100 / 15 / len(series)
+    for place, (name, scores, colour, marker, style) in enumerate(series):
+        confidence, right, counts = metrics.reliability_bins(targets, scores, bins=15)
+        share, held = 100 * counts / counts.sum(), counts > 0
+        label = f"{name}: ECE {100 * metrics.ece(targets, scores, bins=15):.1f} %"
+        top.plot(100 * confidence[held], 100 * right[held], style, color=colour, linewidth=1.2)
+        top.scatter(100 * confidence[held], 100 * right[held], s=12 + 8 * share[held], color=colour,
+                    marker=marker, alpha=0.85, linewidths=0, clip_on=False, zorder=3, label=label)
+        below.bar(np.arange(15) * 100 / 15 + (place + 0.5) * width, share, 0.9 * width, color=colour)
+    legend = top.legend(fontsize=11, frameon=False, loc="upper left")
+    for handle in legend.legend_handles:
+        handle.set_sizes([50])
+    top.set(xlim=(0, 100), ylim=(0, 100))
+    _plain(top, ylabel="share right (%)")
+    _plain(below, ylabel="utterances (%)", xlabel="confidence (%)")
+    return _save(figure, path, title)
+
+
+def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds: float, timeline: Timeline,
+              path: Output, title: str | None = None) -> Figure:
+    """Waveform, log-mel and emotions of one recording, one above the other on the same time axis.
+
+    The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS.
+
+    Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds.
+    Raises: ValueError for other shapes, or a label that has no colour.
+    """
+    waveform, mel = np.asarray(waveform), np.asarray(mel)
+    if waveform.ndim != 1 or mel.ndim != 2 or not waveform.size or not mel.size:
+        raise ValueError(f"waveform {waveform.shape} and mel {mel.shape} must be (samples,) and (frames, "
+                         "bands), not empty: other axes would be drawn as time. Pass one channel of one "
+                         "recording.")
+    colourless = [label for label in timeline.labels if label not in COLOURS]
+    if colourless:
+        raise ValueError(f"no colour for {', '.join(colourless)}; there are colours for "
+                         f"{', '.join(COLOURS)}: two pictures could not be compared by eye. Map the labels "
+                         "to these names.")
+    figure = _figure(9.0, 6.6)
+    grid = figure.add_gridspec(3, 2, width_ratios=(1, 0.14), height_ratios=(1, 1.5, 1.7))
+    wave = figure.add_subplot(grid[0, 0])
+    spectrum = figure.add_subplot(grid[1, 0], sharex=wave)
+    emotions = figure.add_subplot(grid[2, 0], sharex=wave)
+    _draw_waveform(wave, waveform, sample_rate)
+    image = _draw_mel(spectrum, mel, hop_seconds)
+    side = figure.add_subplot(grid[1, 1])
+    side.set_axis_off()
+    figure.colorbar(image, cax=side.inset_axes((0, 0.05, 0.12, 0.9))).set_label("log power", fontsize=10)
+    handles = _draw_emotions(emotions, timeline)
+    side = figure.add_subplot(grid[2, 1])
+    side.set_axis_off()
+    side.legend(handles[::-1], timeline.labels[::-1], fontsize=10, frameon=False, loc="center left",
+                borderpad=0, borderaxespad=0, handlelength=1.2)
+    for axes in (wave, spectrum):
+        axes.tick_params(labelbottom=False)
+    wave.set_xlim(0, timeline.duration_seconds)
+    figure.align_ylabels((wave, spectrum, emotions))
+    figure.draw_without_rendering()  # settles the layout: whether a name fits is known only then
+    _name_segments(emotions, timeline)
+    return _save(figure, path, title)
+
+
+def _draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
+    # The envelope of a long waveform, because a line through every sample is a slow way to the same pixels.
+    starts = _columns(len(waveform))
+    low, high = (np.append(bound, bound[-1])
+                 for bound in (np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)))
+    times = np.append(starts, len(waveform)) / sample_rate
+    axes.fill_between(times, low, high, step="post", color=INK, linewidth=0.4)
+    top = 1.1 * max(float(np.abs(waveform).max()), 1e-3)
+    axes.set_ylim(-top, top)
+    _plain(axes, ylabel="amplitude")
+
+
+def _draw_mel(axes: Axes, mel: np.ndarray, hop_seconds: float):
+    starts = _columns(len(mel))
+    widths = np.diff(np.append(starts, len(mel)))
+    means = np.add.reduceat(mel, starts, axis=0) / widths[:, None]
+    top = float(means.max())
+    extent = (-hop_seconds / 2, (len(mel) - 0.5) * hop_seconds, -0.5, mel.shape[1] - 0.5)
+    image = axes.imshow(means.T, origin="lower", aspect="auto", cmap="magma", extent=extent, vmax=top,
+                        vmin=max(float(means.min()), top - 14))  # 14 nats are 61 dB; below is the room
+    _plain(axes, ylabel="mel band")
+    return image
+
+
+def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
+    colours = [COLOURS[label] for label in timeline.labels]
+    times, shares = np.asarray(timeline.step_times), np.asarray(timeline.step_probabilities)
+    end = timeline.duration_seconds
+    half = np.diff(times).mean() / 2 if len(times) > 1 else end  # a step reaches half way to the next
+    times = np.concatenate([times[:1] - half, times, times[-1:] + half]).clip(0, end)
+    shares = np.concatenate([shares[:1], shares, shares[-1:]])
+    handles = axes.stackplot(times, 100 * shares.T, colors=colours, edgecolor="white", linewidth=0.5)
+    axes.broken_barh([(segment.start_seconds, segment.end_seconds - segment.start_seconds)
+                      for segment in timeline.segments], (106, 18),
+                     facecolors=[COLOURS[segment.label] for segment in timeline.segments], linewidth=0)
+    axes.set_ylim(0, 126)
+    axes.set_yticks(range(0, 101, 25))
+    _plain(axes, ylabel="probability (%)", xlabel="time (s)")
+    axes.spines["left"].set_bounds(0, 100)
+    axes.yaxis.label.set_y(50 / 126)
+    return handles
+
+
+def _name_segments(axes: Axes, timeline: Timeline) -> None:
+    """Writes each segment's name into its bar where it fits."""
+    renderer = axes.figure.canvas.get_renderer()
+    for segment in timeline.segments:
+        left, right = axes.transData.transform([(segment.start_seconds, 0), (segment.end_seconds, 0)])[:, 0]
+        red, green, blue = (int(COLOURS[segment.label][place:place + 2], 16) for place in (1, 3, 5))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 125
+        text = axes.text((segment.start_seconds + segment.end_seconds) / 2, 115, segment.label, fontsize=9,
+                         ha="center", va="center_baseline", color="white" if dark else INK, clip_on=True)
+        if text.get_window_extent(renderer).width > right - left - 6:
+            text.remove()
+
+
+def _columns(length: int) -> np.ndarray:
+    """First index of each of at most MOST_COLUMNS equal parts of a sequence."""
+    return np.unique(np.linspace(0, length, min(length, MOST_COLUMNS), endpoint=False).astype(int))
+
+
+def _by_epoch(rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
+    """CURVES as arrays (epochs,), rising by epoch, nan where a value is blank."""
+    filled = [{name: float(row[name]) for name in CURVES if row.get(name) not in (None, "")} for row in rows]
+    missing = [name for name in CURVES if not any(name in row for row in filled)]
+    if missing or not all("epoch" in row for row in filled):
+        found = sorted({name for row in rows for name in row})
+        raise ValueError(f"no {', '.join(missing) or 'epoch in some'} of {len(rows)} rows with columns "
+                         f"{found}: a curve would be empty or out of place. Pass the rows of training's "
+                         "metrics.csv.")
+    epochs: dict[int, dict[str, float]] = {}
+    for row in filled:
+        epochs.setdefault(int(row["epoch"]), {}).update(row)
+    return {name: np.array([epochs[epoch].get(name, np.nan) for epoch in sorted(epochs)]) for name in CURVES}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)  # draws into memory, and measures text
+    return figure
+
+
+def _plain(axes: Axes, ylabel: str, xlabel: str | None = None) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=10)
+    axes.set_ylabel(ylabel, fontsize=11)
+    if xlabel:
+        axes.set_xlabel(xlabel, fontsize=11)
+
+
+def _save(figure: Figure, path: Output, title: str | None) -> Figure:
+    if title:  # a file's name may hold a dollar sign, which is not mathematics here
+        figure.axes[0].set_title(title, fontsize=13, pad=10, parse_math=False)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.12)  # a title wider than the picture widens it
+    return figure

@@ -1,0 +1,140 @@
+"""When which emotion: probabilities over time, smoothed and merged into segments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one emotion; confidence is the mean probability of its label inside it."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The answer for one recording.
+
+    Shape: probabilities (classes,) of the whole recording; step_times (steps,), the centre of each step in seconds;
+    step_probabilities (steps, classes), before smoothing.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    duration_seconds: float
+    probabilities: np.ndarray
+    step_times: np.ndarray
+    step_probabilities: np.ndarray
+    segments: tuple[Segment, ...]
+    flags: tuple[str, ...] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """The most probable emotion of the whole recording."""
+        return self.labels[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """Calibrated probability of the label."""
+        return float(self.probabilities.max())
+
+    @property
+    def entropy(self) -> float:
+        """Spread of the probabilities: 0 where one class has all, 1 where all are alike."""
+        return entropy(self.probabilities)
+
+    def __repr__(self) -> str:
+        return (
+            f"Timeline({self.name!r}, {self.label} {self.confidence:.2f}, "
+            f"{self.duration_seconds:.2f} s, {len(self.segments)} segments)"
+        )
+
+    def to_dict(self) -> dict:
+        """Plain Python values, ready for JSON; without the steps."""
+        return {
+            "path": self.name,
+            "label": self.label,
+            "confidence": self.confidence,
+            "entropy": self.entropy,
+            "flags": list(self.flags),
+            "duration_seconds": self.duration_seconds,
+            "probabilities": dict(zip(self.labels, self.probabilities.tolist())),
+            "segments": [vars(segment) for segment in self.segments],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig:
+    smoothing_seconds: float = 0.8   # width of the moving average over step probabilities
+    shortest_seconds: float = 0.5   # a shorter stretch joins the neighbour that resembles it more
+
+    def __post_init__(self):
+        if self.smoothing_seconds < 0 or self.shortest_seconds < 0:
+            raise ValueError(
+                f"smoothing_seconds={self.smoothing_seconds} and shortest_seconds={self.shortest_seconds} "
+                "must not be negative. Use 0 to switch either off."
+            )
+
+
+def entropy(probabilities: np.ndarray) -> float:
+    """Entropy divided by its maximum, in [0, 1]. Shape: (classes,)."""
+    present = probabilities[probabilities > 0]
+    return float(-(present * np.log(present)).sum() / math.log(len(probabilities)))
+
+
+def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
+    """Moving average over `width` steps (made odd), narrower at both ends.
+
+    Shape: (steps, classes) -> the same; rows still sum to one.
+    """
+    half = width // 2
+    sums = np.vstack([np.zeros((1, probabilities.shape[1])), probabilities.cumsum(0, dtype=np.float64)])
+    steps = np.arange(len(probabilities))
+    reach = np.minimum(half, np.minimum(steps, len(probabilities) - 1 - steps))
+    return (sums[steps + reach + 1] - sums[steps - reach]) / (2 * reach + 1)[:, None]
+
+
+def segment(
+    probabilities: np.ndarray, labels: tuple[str, ...], step_seconds: float, duration_seconds: float,
+    config: SegmentConfig = SegmentConfig(),
+) -> tuple[Segment, ...]:
+    """Segments that cover the recording without gap, no two neighbours of one label.
+
+    Step i stands for the time from i to i + 1 times step_seconds; the last segment ends with the recording.
+
+    Shape: probabilities (steps, classes).   Unit: seconds.
+    """
+    smoothed = smooth(probabilities, round(config.smoothing_seconds / step_seconds))
+    winners = smoothed.argmax(1)
+    starts = [0, *(np.flatnonzero(np.diff(winners)) + 1).tolist()]
+    stretches = [(start, end, int(winners[start])) for start, end in zip(starts, [*starts[1:], len(winners)])]
+    while len(stretches) > 1 and min(end - start for start, end, _ in stretches) * step_seconds < config.shortest_seconds:
+        stretches = _without_shortest(stretches, smoothed)
+    segments = []
+    for start, end, winner in stretches:
+        last = duration_seconds if end == len(winners) else min(end * step_seconds, duration_seconds)
+        confidence = float(smoothed[start:end, winner].mean())
+        segments.append(Segment(round(start * step_seconds, 3), round(last, 3), labels[winner], round(confidence, 4)))
+    return tuple(segments)
+
+
+def _without_shortest(stretches: list[tuple[int, int, int]], smoothed: np.ndarray) -> list[tuple[int, int, int]]:
+    """Give the shortest stretch the label of the neighbour that is more probable inside it, and join what is now alike."""
+    i = min(range(len(stretches)), key=lambda k: stretches[k][1] - stretches[k][0])
+    start, end, _ = stretches[i]
+    inside = smoothed[start:end].mean(0)
+    winner = max((stretches[k][2] for k in (i - 1, i + 1) if 0 <= k < len(stretches)), key=lambda label: inside[label])
+    joined: list[tuple[int, int, int]] = []
+    for stretch in [*stretches[:i], (start, end, winner), *stretches[i + 1 :]]:
+        if joined and joined[-1][2] == stretch[2]:
+            joined[-1] = (joined[-1][0], stretch[1], stretch[2])
+        else:
+            joined.append(stretch)
+    return joined

@@ -1,0 +1,1 @@
+"""Training: the only home of Lightning and of YAML settings. Nothing outside but `emotion train` imports it."""

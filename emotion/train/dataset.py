@@ -1,0 +1,125 @@
+"""Utterances in memory and their batches, bucketed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .. import audio
+from ..datadir import Utterance, open_wav
+from ..labels import Scheme
+
+
+class Batch(NamedTuple):
+    """waveforms (batch, samples), num_samples (batch,), targets (batch,); positions (batch,) in the data directory."""
+
+    waveforms: Tensor
+    num_samples: Tensor
+    targets: Tensor
+    positions: Tensor
+
+
+class Recordings(Dataset):
+    """Waveforms of a data directory, read once and kept as long as they fit into memory.
+
+    Raises: LabelError for an emotion outside the scheme, AudioError naming the file.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], scheme: Scheme, sample_rate: int, memory_gigabytes: float):
+        self.utterances = list(utterances)
+        self.targets = scheme.indices(utterance.emotion for utterance in self.utterances)
+        self.sample_rate = sample_rate
+        self._free_bytes = memory_gigabytes * 2**30
+        self._kept: dict[int, np.ndarray] = {}
+        self.num_samples = [len(self.waveform(i)) for i in range(len(self.utterances))]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, positions: list[int]) -> list[tuple[np.ndarray, int, int]]:
+        return [(self.waveform(position), self.targets[position], position) for position in positions]
+
+    def waveform(self, position: int) -> np.ndarray:
+        """float32 (samples,)."""
+        if position in self._kept:
+            return self._kept[position]
+        utterance = self.utterances[position]
+        waveform = audio.read(
+            open_wav(utterance), self.sample_rate, utterance.start_seconds or 0.0, utterance.stop_seconds
+        )
+        if waveform.nbytes <= self._free_bytes:
+            self._free_bytes -= waveform.nbytes
+            self._kept[position] = waveform
+        return waveform
+
+    def batches(self, buckets: LengthBuckets, longest: int | None = None) -> DataLoader:
+        """A loader of Batch; the buckets choose which utterances go together."""
+        return DataLoader(self, sampler=buckets, batch_size=None, collate_fn=Collate(longest))
+
+    def in_order(self, batch_size: int) -> DataLoader:
+        """A loader of Batch without shuffling: from the shortest utterance to the longest."""
+        order = np.argsort(self.num_samples, kind="stable").tolist()
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        return DataLoader(self, sampler=batches, batch_size=None, collate_fn=Collate())
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        return tuple(sorted({utterance.speaker for utterance in self.utterances}))
+
+    def class_counts(self, num_classes: int) -> np.ndarray:
+        return np.bincount(self.targets, minlength=num_classes)
+
+
+class Collate:
+    """Utterances to one padded Batch; an utterance above `longest` samples gives a random stretch of that length."""
+
+    def __init__(self, longest: int | None = None):
+        self.longest = longest
+
+    def __call__(self, items: list[tuple[np.ndarray, int, int]]) -> Batch:
+        cropped = [self._crop(waveform) for waveform, _, _ in items]
+        waveforms = torch.zeros(len(items), max(map(len, cropped)))
+        for row, waveform in zip(waveforms, cropped):
+            row[: len(waveform)] = torch.from_numpy(waveform)
+        return Batch(
+            waveforms,
+            torch.tensor([len(waveform) for waveform in cropped]),
+            torch.tensor([target for _, target, _ in items]),
+            torch.tensor([position for _, _, position in items]),
+        )
+
+    def _crop(self, waveform: np.ndarray) -> np.ndarray:
+        if self.longest is None or len(waveform) <= self.longest:
+            return waveform
+        start = int(torch.randint(len(waveform) - self.longest + 1, ()))
+        return waveform[start : start + self.longest]
+
+
+class LengthBuckets(Sampler[list[int]]):
+    """Batches of utterances of like length: little padding, and yet other company each epoch.
+
+    Lengths are jittered by up to a tenth before they are sorted, the batches then shuffled. The order follows from seed
+    and epoch alone, so a resumed training sees what an undisturbed one sees. No batch holds a single utterance.
+    """
+
+    def __init__(self, num_samples: Sequence[int], batch_size: int, seed: int):
+        self.num_samples = np.asarray(num_samples)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.num_samples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = np.argsort(self.num_samples * rng.uniform(0.9, 1.1, len(self.num_samples)))
+        batches = np.array_split(order, len(self))
+        for i in rng.permutation(len(batches)):
+            yield batches[i].tolist()

@@ -1,0 +1,104 @@
+"""What one training step does: augment, compute features, ask the network, weigh the loss."""
+
+from __future__ import annotations
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import metrics
+from ..checkpoint import Checkpoint
+from . import augment
+from .config import Config
+from .dataset import Batch, Recordings
+
+
+class System(lightning.LightningModule):
+    """Trains the model of a checkpoint on batches of waveforms; features are computed on the training device.
+
+    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int):
+        super().__init__()
+        self.model, self.frontend = checkpoint.model, checkpoint.frontend
+        self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
+        counts = train.class_counts(len(checkpoint.labels))
+        weights = counts.sum() / np.maximum(counts, 1) / len(counts) if config.fit.class_balanced else np.ones(len(counts))
+        self.loss = nn.CrossEntropyLoss(
+            torch.tensor(weights, dtype=torch.float32), label_smoothing=config.fit.label_smoothing
+        )
+        self._valid: list[tuple[Tensor, Tensor]] = []
+        self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def on_fit_start(self) -> None:
+        self.model.to(memory_format=torch.channels_last)
+        if self.config.frontend.normalisation == "speaker":
+            for recordings in (self.train_set, self.valid_set):
+                self._speaker_statistics.update(self.frontend.by_speaker(
+                    (batch.waveforms.to(self.device), batch.num_samples.to(self.device),
+                     [recordings.utterances[i].speaker for i in batch.positions])
+                    for batch in recordings.in_order(self.config.fit.batch_size)
+                ))
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(1000003 * self.seed + self.current_epoch)  # a resumed epoch draws what an undisturbed one drew
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        warmup = self.config.fit.warmup_epochs * self.trainer.num_training_batches
+        if self.global_step < warmup:
+            for group in self.optimizers().param_groups:
+                group["lr"] = self.config.fit.learning_rate * (self.global_step + 1) / warmup
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        with torch.no_grad():
+            waveforms, lengths = augment.waveforms(batch.waveforms, batch.num_samples, self.config.augment)
+            mel, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
+            mel = augment.spectrogram(mel, lengths, self.config.augment)
+        loss = self.loss(self._logits(mel, lengths), batch.targets)
+        if not loss.isfinite():
+            names = ", ".join(self.train_set.utterances[i].id for i in batch.positions)
+            raise ValueError(f"the loss is {loss.item()} on the batch of {names}. Listen to these, or lower fit.learning_rate.")
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch.targets))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        mel, lengths = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
+        self._valid.append((self._logits(mel, lengths).cpu(), batch.targets.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = (torch.cat(part) for part in zip(*self._valid))
+        self._valid.clear()
+        probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
+        predictions = probabilities.argmax(1)
+        self.log_dict({
+            "valid_loss": metrics.nll(targets, probabilities),
+            "valid_uar": metrics.uar(targets, predictions, classes),
+            "valid_war": metrics.war(targets, predictions),
+            "learning_rate": self.optimizers().param_groups[0]["lr"],
+        })
+
+    def configure_optimizers(self) -> dict:
+        fit = self.config.fit
+        optimizer = torch.optim.AdamW(self.model.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
+        monitor, mode = selection(self.valid_set)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode, factor=fit.plateau_factor, patience=fit.plateau_patience
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": monitor}}
+
+    def _statistics(self, batch: Batch, recordings: Recordings) -> tuple[Tensor, Tensor] | None:
+        if not self._speaker_statistics:
+            return None
+        rows = [self._speaker_statistics[recordings.utterances[i].speaker] for i in batch.positions]
+        return torch.stack([mean for mean, _ in rows]), torch.stack([deviation for _, deviation in rows])
+
+    def _logits(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        return self.model(mel.contiguous(memory_format=torch.channels_last), None, lengths).logits
+
+
+def selection(valid: Recordings) -> tuple[str, str]:
+    """What the best epoch is chosen by, and whether more is better: UAR, or NLL where a class has too few files for recall."""
+    counts = np.bincount(valid.targets)
+    return ("valid_loss", "min") if counts[counts > 0].min() < 5 else ("valid_uar", "max")

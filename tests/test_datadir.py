@@ -1,0 +1,350 @@
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from emotion import datadir, labels
+from emotion.datadir import DataError, Utterance
+
+
+def corpus(folder, speakers=("s1", "s2", "s10"), emotions=("anger", "neutral"), takes=2):
+    """Utterances of distinct audio files of equal size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    utterances = []
+    for speaker in speakers:
+        for emotion in emotions:
+            for take in range(takes):
+                wav = folder / f"{speaker}-{emotion}-{take}.wav"
+                wav.write_text(f"{wav.stem:>40}")
+                seconds = 1.5 + take / 3
+                utterances.append(Utterance(wav.stem, speaker, str(wav), emotion, duration_seconds=seconds))
+    return utterances
+
+
+def spans(wav, speaker, edges, emotion="calm"):
+    """Utterances cut out of one recording at these edges."""
+    return [
+        Utterance(f"{speaker}-{n}", speaker, str(wav), emotion, start, stop)
+        for n, (start, stop) in enumerate(zip(edges, edges[1:]))
+    ]
+
+
+def content(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+# known answer
+
+def test_a_directory_holds_kaldis_tables(tmp_path):
+    datadir.write(tmp_path, [
+        Utterance("b-1", "b", "x y.wav", "fear", duration_seconds=2),
+        Utterance("a-1", "a", "ü.wav", "calm", duration_seconds=0.5),
+        Utterance("a-2", "a", "z.wav", "fear", duration_seconds=1),
+    ])
+    assert {name: text.decode() for name, text in content(tmp_path).items()} == {
+        "wav.scp": "a-1 ü.wav\na-2 z.wav\nb-1 x y.wav\n",
+        "utt2spk": "a-1 a\na-2 a\nb-1 b\n",
+        "spk2utt": "a a-1 a-2\nb b-1\n",
+        "utt2emotion": "a-1 calm\na-2 fear\nb-1 fear\n",
+        "utt2dur": "a-1 0.5\na-2 1.0\nb-1 2.0\n",
+    }
+
+
+def test_spans_share_the_recording_of_their_first_utterance(tmp_path):
+    datadir.write(tmp_path, spans("long.wav", "a", [0, 1.5, 4]))
+    assert (tmp_path / "wav.scp").read_text() == "a-0 long.wav\n"
+    assert (tmp_path / "segments").read_text() == "a-0 a-0 0.0 1.5\na-1 a-0 1.5 4.0\n"
+
+
+def test_utterances_are_sorted_by_bytes_and_not_by_locale(tmp_path):
+    ids = ["a-Z", "a-a", "a-é", "a-ｚ", "a-😀"]   # UTF-16 would put the last one before the last but one
+    datadir.write(tmp_path, [Utterance(name, "a", "x.wav", "calm") for name in reversed(ids)])
+    assert [u.id for u in datadir.read(tmp_path)] == ids
+
+
+def test_durations_are_written_only_when_all_are_known(tmp_path):
+    known = Utterance("a-1", "a", "x.wav", "calm", duration_seconds=1.0)
+    datadir.write(tmp_path, [known, Utterance("a-2", "a", "y.wav", "calm")])
+    assert not (tmp_path / "utt2dur").exists()
+
+
+def test_writing_again_leaves_nothing_of_the_earlier_tables(tmp_path):
+    datadir.write(tmp_path / "both", spans("long.wav", "a", [0, 1, 2]))
+    for directory in ("both", "one"):
+        datadir.write(tmp_path / directory, [Utterance("a-1", "a", "x.wav", "calm")])
+    assert content(tmp_path / "both") == content(tmp_path / "one")
+
+
+def test_a_whole_recording_among_spans_becomes_the_span_of_its_duration(tmp_path):
+    whole = Utterance("b-1", "b", "b.wav", "fear", duration_seconds=3.0)
+    datadir.write(tmp_path, [*spans("a.wav", "a", [0, 1]), whole])
+    assert datadir.read(tmp_path)[1] == Utterance("b-1", "b", "b.wav", "fear", 0.0, 3.0)
+
+
+def test_a_subset_per_class_takes_every_emotion_and_spreads_over_speakers(tmp_path):
+    few = datadir.subset(corpus(tmp_path), per_class=3)
+    assert Counter(u.emotion for u in few) == {"anger": 3, "neutral": 3}
+    assert {u.speaker for u in few} == {"s1", "s10", "s2"}
+
+
+def test_a_class_smaller_than_asked_is_kept_whole(tmp_path):
+    utterances = corpus(tmp_path)
+    assert datadir.subset(utterances, per_class=100) == datadir.combine([utterances])
+
+
+def test_a_subset_keeps_the_speakers_and_emotions_asked_for(tmp_path):
+    few = datadir.subset(corpus(tmp_path), speakers=["s2", "s10"], emotions=["anger"], first=3)
+    assert [u.id for u in few] == ["s10-anger-0", "s10-anger-1", "s2-anger-0"]
+
+
+def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
+    utterances = corpus(tmp_path)
+    splits = datadir.split(utterances, test=["s1"], valid=["s10"])
+    assert {name: {u.speaker for u in part} for name, part in splits.items()} == {
+        "train": {"s2"}, "valid": {"s10"}, "test": {"s1"}
+    }
+    assert datadir.combine(splits.values()) == datadir.combine([utterances])
+    datadir.check_disjoint(**splits)
+
+
+# round trip
+
+@pytest.mark.parametrize("kind", ["whole", "spans", "no durations", "odd names"])
+def test_what_is_written_is_read_back(tmp_path, kind):
+    names = ["two  spaces.wav", "nb\u00a0sp.wav", "line\u2028sep.wav", "latin-\udce9.wav", "-"]
+    utterances = {
+        "whole": corpus(tmp_path / "wav"),
+        "spans": spans("a.wav", "a", [0.1, 1 / 3, 2e-5 + 1]) + spans("b.wav", "b", [0, 7.25]),
+        "no durations": [dataclasses.replace(u, duration_seconds=None) for u in corpus(tmp_path / "wav")],
+        "odd names": [Utterance(f"a-{n}", "a", wav, "calm") for n, wav in enumerate(names)],
+    }[kind]
+    datadir.write(tmp_path / "data", reversed(utterances))
+    assert datadir.read(tmp_path / "data") == sorted(utterances, key=lambda u: u.id.encode())
+    before = content(tmp_path / "data")
+    datadir.write(tmp_path / "data", datadir.read(tmp_path / "data"))
+    assert content(tmp_path / "data") == before
+
+
+def test_a_directory_is_read_whatever_the_order_of_its_tables(tmp_path):
+    datadir.write(tmp_path / "data", corpus(tmp_path / "wav"))
+    expected = datadir.read(tmp_path / "data")
+    for path in (tmp_path / "data").iterdir():
+        path.write_text("\n".join(reversed(path.read_text().splitlines())))
+    assert datadir.read(tmp_path / "data") == expected
+
+
+def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
+    datadir.write(tmp_path, corpus(tmp_path / "wav"))
+    before = (tmp_path / "utt2spk").read_bytes()
+    monkeypatch.setattr(type(tmp_path), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        datadir.write(tmp_path, corpus(tmp_path / "wav", speakers=["s3"]))
+    assert (tmp_path / "utt2spk").read_bytes() == before
+
+
+def test_a_pipe_gives_what_its_command_prints(tmp_path):
+    datadir.write(tmp_path, [Utterance("a-1", "a", "printf 'RIFF%s' 1234 |", "calm")])
+    utterance, = datadir.read(tmp_path, allow_pipes=True)
+    assert datadir.open_wav(utterance).read() == b"RIFF1234"
+    assert datadir.open_wav(dataclasses.replace(utterance, wav="x.wav")) == "x.wav"
+
+
+# refusal
+
+def test_a_pipe_is_refused_unless_asked_for_and_never_run(tmp_path):
+    datadir.write(tmp_path, [Utterance("a-1", "a", f"touch {tmp_path / 'ran'} |", "calm")])
+    with pytest.raises(DataError, match="allow_pipes=True if you trust"):
+        datadir.read(tmp_path)
+    datadir.read(tmp_path, allow_pipes=True)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("command, said", [("echo broken >&2; false |", "broken"), ("true |", "0 bytes")])
+def test_a_pipe_that_fails_or_prints_nothing_is_an_error(command, said):
+    with pytest.raises(DataError, match=f"{said}.*Run it by hand"):
+        datadir.open_wav(Utterance("a-1", "a", command, "calm"))
+
+
+@pytest.mark.parametrize("field, value, remedy", [
+    ("id", "a 1", "Rename it"),
+    ("id", "", "Rename it"),
+    ("speaker", "a\n", "Rename it"),
+    ("wav", "", "Write the path out"),
+    ("wav", "~/x.wav", "Write the path out"),
+    ("wav", " x.wav", "Write the path out"),
+    ("wav", "x\ny.wav", "Write the path out"),
+    ("start_seconds", 1.0, "neither for the whole"),
+    ("stop_seconds", 1.0, "neither for the whole"),
+    ("duration_seconds", 0.0, "above 0"),
+    ("duration_seconds", float("nan"), "above 0"),
+])
+def test_a_field_that_the_tables_cannot_hold_is_refused(field, value, remedy):
+    good = Utterance("a-1", "a", "x.wav", "calm")
+    with pytest.raises(DataError, match=remedy):
+        dataclasses.replace(good, **{field: value})
+
+
+@pytest.mark.parametrize("start, stop", [(2, 1), (1, 1), (-1, 1), (0, float("inf")), (float("nan"), 1)])
+def test_a_span_without_time_in_it_is_refused(start, stop):
+    with pytest.raises(DataError, match="0 <= start < stop"):
+        Utterance("a-1", "a", "x.wav", "calm", start, stop)
+
+
+def test_an_unknown_emotion_is_refused_with_the_nearest_name():
+    with pytest.raises(labels.LabelError, match="happiness"):
+        Utterance("a-1", "a", "x.wav", "happines")
+
+
+@pytest.mark.parametrize("name, text, kind, remedy", [
+    ("utt2emotion", "a-1 calm\na-2 angry\n", labels.LabelError, "a-2: unknown emotion 'angry'.*anger"),
+    ("utt2emotion", "a-1 calm\n", DataError, "utt2emotion and utt2spk.*: a-2. .*emotion data fix"),
+    ("utt2emotion", "a-1 calm\na-2\n", DataError, "lines without a value"),
+    ("utt2spk", "a-1 a\na-1 a\n", DataError, "an id twice"),
+    ("utt2spk", "a-1 a\n\na-2 a\n", DataError, "lines without a value"),
+    ("wav.scp", "", DataError, "lines without a value"),
+    ("wav.scp", "a-1 x.wav\n", DataError, "identical utterance-id lists: a-2"),
+    ("utt2dur", "a-1 1\na-2 long\n", DataError, "a-2: .*long"),
+    ("utt2dur", "a-1 1\na-2 -1\n", DataError, "above 0"),
+    ("segments", "a-1 a-1 0 1\na-2 a-9 0 1\n", DataError, "a-9, which wav.scp lacks"),
+    ("segments", "a-1 a-1 0 1\na-2 a-2 0\n", DataError, "needs <recording> <start> <end>"),
+    ("segments", "a-1 a-1 0 1\na-2 a-2 0 x\n", DataError, "needs <recording> <start> <end>"),
+    ("segments", "a-1 a-1 0 1\na-2 a-2 2 1\n", DataError, "0 <= start < stop"),
+])
+def test_a_table_that_would_mislead_is_refused(tmp_path, name, text, kind, remedy):
+    datadir.write(tmp_path, [Utterance(u, "a", "x.wav", "calm", duration_seconds=1) for u in ("a-1", "a-2")])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(kind, match=remedy):
+        datadir.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "utt2spk", "utt2emotion"])
+def test_a_directory_without_its_tables_is_refused(tmp_path, name):
+    datadir.write(tmp_path, [Utterance("a-1", "a", "x.wav", "calm")])
+    (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=f"no such file .*{name}"):
+        datadir.read(tmp_path)
+
+
+@pytest.mark.parametrize("utterances, remedy", [
+    ([], "Check what selects them"),
+    ([("a-1", "a"), ("a-1", "a")], "Drop one"),
+    ([("x-1", "a")], "making speaker-ids prefixes"),
+    ([("s1_a", "s1"), ("s10_a", "s10")], "with '-' after them"),   # "_" sorts after "0": s10 before s1
+])
+def test_utterances_that_kaldi_would_not_sort_are_refused_before_writing(tmp_path, utterances, remedy):
+    with pytest.raises(DataError, match=remedy):
+        datadir.write(tmp_path / "data", [Utterance(u, spk, "x.wav", "calm") for u, spk in utterances])
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_whole_recording_of_unknown_length_among_spans_is_refused(tmp_path):
+    with pytest.raises(DataError, match="duration_seconds"):
+        datadir.write(tmp_path, [*spans("a.wav", "a", [0, 1]), Utterance("b-1", "b", "b.wav", "fear")])
+
+
+@pytest.mark.parametrize("test, valid, remedy", [
+    (["s3"], ["s1"], "test: unknown speakers s3; there are s1, s10, s2"),
+    (["s1"], ["s3"], "valid: unknown speakers s3"),
+    (["s1", "s2"], ["s2"], "s2 are in test and in valid.*each speaker to one split"),
+    (["s1", "s2"], ["s10"], "none is left to train on"),
+])
+def test_a_split_of_unknown_shared_or_all_speakers_is_refused(tmp_path, test, valid, remedy):
+    with pytest.raises(DataError, match=remedy):
+        datadir.split(corpus(tmp_path), test, valid)
+
+
+@pytest.mark.parametrize("options, kind, remedy", [
+    ({"speakers": ["s3"]}, DataError, "unknown speakers s3"),
+    ({"emotions": ["angry"]}, labels.LabelError, "anger"),
+    ({"emotions": ["fear"]}, DataError, "no utterances"),
+    ({"first": 0}, DataError, "first=0 must be at least 1"),
+    ({"per_class": -1}, DataError, "per_class=-1 must be at least 1"),
+])
+def test_a_subset_that_cannot_be_is_refused(tmp_path, options, kind, remedy):
+    with pytest.raises(kind, match=remedy):
+        datadir.subset(corpus(tmp_path), **options)
+
+
+def test_combining_lists_that_share_an_id_is_refused(tmp_path):
+    utterances = corpus(tmp_path)
+    with pytest.raises(DataError, match="s1-anger-0 occur twice"):
+        datadir.combine([utterances, utterances[:1]])
+
+
+def test_two_splits_that_share_a_speaker_are_refused(tmp_path):
+    utterances = corpus(tmp_path)
+    with pytest.raises(DataError, match="speaker s1 is in train and in test.*each speaker to one split"):
+        datadir.check_disjoint(train=utterances[1:], test=utterances[:1])
+
+
+def test_two_splits_that_share_audio_are_refused_under_any_name_and_speaker(tmp_path):
+    one, two = corpus(tmp_path / "one", speakers=["s1"]), corpus(tmp_path / "two", speakers=["s2"])
+    datadir.check_disjoint(train=one, test=two)
+    (tmp_path / "two/s2-anger-0.wav").write_bytes((tmp_path / "one/s1-neutral-1.wav").read_bytes())
+    with pytest.raises(DataError, match="s1-neutral-1 in train and s2-anger-0 in test are the same audio"):
+        datadir.check_disjoint(train=one, test=two)
+
+
+def test_spans_of_one_recording_may_part_but_not_overlap(tmp_path):
+    dialogue = tmp_path / "dialogue.wav"
+    dialogue.write_text("two people")
+    first = spans(dialogue, "a", [0, 2])
+    datadir.check_disjoint(train=first, test=spans(dialogue, "b", [2, 3]))
+    for others in (spans(dialogue, "b", [1.9, 3]), [Utterance("b-1", "b", str(dialogue), "calm")]):
+        with pytest.raises(DataError, match="the same audio"):
+            datadir.check_disjoint(train=first, test=others)
+
+
+def test_one_pipe_in_two_splits_is_refused_without_running_it(tmp_path):
+    one, other = (Utterance(f"{s}-1", s, f"touch {tmp_path / 'ran'} |", "calm") for s in "ab")
+    datadir.check_disjoint(train=[one], test=[dataclasses.replace(other, wav="true |")])
+    with pytest.raises(DataError, match="the same audio"):
+        datadir.check_disjoint(train=[one], test=[other])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_audio_that_cannot_be_compared_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file gone.wav for a-1.*Correct wav.scp"):
+        datadir.check_disjoint(train=[Utterance("a-1", "a", "gone.wav", "calm")])
+
+
+SPLIT = """
+name: luna5
+source: a paper
+note: speakers as published
+folds:
+- {test: [s01, s02], valid: [s03]}
+- {test: ["03"], valid: [s01]}
+"""
+
+
+def test_a_split_file_is_read(tmp_path):
+    (tmp_path / "luna5.yaml").write_text(SPLIT)
+    split = datadir.read_split(tmp_path / "luna5.yaml")
+    assert split == datadir.Split("luna5", "a paper", ((("s01", "s02"), ("s03",)), (("03",), ("s01",))))
+
+
+@pytest.mark.parametrize("old, new, remedy", [
+    ("note:", "nots:", "nots.*It holds name, source, folds"),
+    ("{test: [s01", "{tset: [s01", "tset.*It holds name"),
+    ("source: a paper", "", "source.*It holds name"),
+    (", valid: [s03]", "", "valid.*It holds name"),
+    ("[s03]", "s03", "It holds name"),
+    ("[s03]", "[]", "must name speakers for both"),
+    ("[s03]", "[s02]", "none twice.*each speaker to one split"),
+    ("s01, s02", "s01, s01", "none twice"),
+    ("name: luna5", "name: [", "is no split file"),
+    (SPLIT, "- 1", "is no split file"),
+    (SPLIT, "", "is no split file"),
+    (SPLIT, "{name: a, source: b, folds: []}", "no folds.*List them"),
+])
+def test_a_split_file_with_a_fault_is_refused(tmp_path, old, new, remedy):
+    assert old in SPLIT
+    (tmp_path / "luna5.yaml").write_text(SPLIT.replace(old, new, 1))
+    with pytest.raises(DataError, match=remedy):
+        datadir.read_split(tmp_path / "luna5.yaml")
+
+
+def test_a_missing_split_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="is no split file"):
+        datadir.read_split(tmp_path / "none.yaml")
