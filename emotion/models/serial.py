@@ -20,7 +20,7 @@ from .output import Output
 class SerialConfig:
     channels: tuple[int, ...] = (16, 32, 64)   # one residual block each
     kernel: int = 3   # of the residual blocks; the stem's is 5
-    stem_stride: tuple[int, int] = (2, 1)   # (time, frequency)
+    stem_stride: tuple[int, int] = (2, 2)   # (time, frequency)
     pools: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (1, 2))   # (time, frequency) after each block
     features: int = 128   # of each step, by a 1x1 convolution over the flattened bands
     lstm_width: int = 96   # of each direction

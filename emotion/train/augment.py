@@ -15,12 +15,12 @@ from ..settings import SettingError
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     gain_db: float = 6.0   # louder or softer by up to this
-    noise_probability: float = 0.5
+    noise_probability: float = 0.25
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)   # one for each batch; changes pitch and rate together
-    time_masks: int = 2   # SpecAugment: stretches of frames set to the mean
+    time_masks: int = 1   # SpecAugment: stretches of frames set to the mean
     time_mask_frames: int = 25   # longest; never more than a fifth of the utterance
-    band_masks: int = 2
+    band_masks: int = 1
     band_mask_bands: int = 10   # widest
 
     def __post_init__(self):

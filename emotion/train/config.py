@@ -15,15 +15,15 @@ from .augment import AugmentConfig
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
     max_epochs: int = 60
-    batch_size: int = 32
+    batch_size: int = 16
     longest_seconds: float = 8.0   # longer utterances are cropped to this, elsewhere each epoch
     learning_rate: float = 0.001
     weight_decay: float = 0.01
-    warmup_epochs: int = 2   # the learning rate rises linearly to its value
+    warmup_epochs: int = 1   # the learning rate rises linearly to its value
     clip_norm: float = 1.0   # gradients are scaled down to this norm
     plateau_factor: float = 0.5   # ReduceLROnPlateau on the validation speakers
-    plateau_patience: int = 5
-    stop_patience: int = 20   # epochs without a better model before training ends
+    plateau_patience: int = 4
+    stop_patience: int = 15   # epochs without a better model before training ends
     class_balanced: bool = True   # weigh the loss by the inverse frequency of each class
     label_smoothing: float = 0.0
     precision: str = "auto"   # float32, bfloat16, or auto: bfloat16 where the processor computes it in hardware

@@ -59,7 +59,9 @@ class System(lightning.LightningModule):
         loss = self.loss(self._logits(mel, lengths), batch.targets)
         if not loss.isfinite():
             names = ", ".join(self.train_set.utterances[i].id for i in batch.positions)
-            raise ValueError(f"the loss is {loss.item()} on the batch of {names}. Listen to these, or lower fit.learning_rate.")
+            raise ValueError(
+                f"the loss is {loss.item()} on the batch of {names}. Listen to these, or lower fit.learning_rate."
+            )
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch.targets))
         return loss
 

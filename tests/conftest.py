@@ -1,0 +1,36 @@
+"""What all tests share: quiet threads, where the real corpora are, and a small model to ask."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emotion import checkpoint, labels
+from emotion.features import FrontendConfig
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+TINY = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "features": 8, "lstm_width": 8}
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder with ravdess/, emodb/ and nemo/; a test that needs it is skipped where there is none."""
+    folder = os.environ.get("EMOTION_CORPORA")
+    if not folder:
+        pytest.skip("EMOTION_CORPORA is not set: it names the folder with ravdess/, emodb/, nemo/")
+    return Path(folder)
+
+
+@pytest.fixture
+def tiny() -> checkpoint.Checkpoint:
+    """An untrained serial model with random weights, the same each time; it answers at once."""
+    torch.manual_seed(1)
+    return checkpoint.build("serial", TINY, FrontendConfig(num_bands=20), labels.scheme("mini5"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)

@@ -1,0 +1,470 @@
+"""recipes/common.sh and the run.sh files: options, stages, logs, jobs, downloads."""
+
+import hashlib
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+SCRIPTS = [path for pattern in ("*.sh", "*/*.sh", "*/local/*.sh") for path in sorted(RECIPES.glob(pattern))]
+SPLITS = {"mini": "heldout", "ravdess": "luna5", "emodb": "loso10"}   # each recipe's own
+HEAD = """#!/usr/bin/env bash
+# Says what it was given.
+#
+#   demo.sh --stage N
+
+set -euo pipefail
+stage=0 stop_stage=5 nj=1 corpus='' conf=conf/serial.yaml
+. "$COMMON"
+"""
+OPTIONS = 'options stage stop_stage nj corpus conf -- "$@"\n'
+SHOW = 'printf "%s\\n" "$stage" "$stop_stage" "$nj" "$corpus" "$conf"\n'
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment where python3 is this one and emotion can be imported, without an emotion command."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    (bin / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (bin / "python3").chmod(0o755)
+    return {
+        **os.environ, "COMMON": str(RECIPES / "common.sh"), "PYTHONPATH": str(RECIPES.parent),
+        "PATH": f"{bin}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+@pytest.fixture
+def script(tmp_path, environment):
+    """Runs bash lines behind the head above, with arguments, in tmp_path."""
+
+    def call(body, *arguments, given="", **variables):
+        path = tmp_path / "demo.sh"
+        path.write_text(HEAD + body)
+        return subprocess.run(
+            ["bash", str(path), *arguments], cwd=tmp_path, env=environment | variables, capture_output=True,
+            text=True, timeout=60, input=given,
+        )
+
+    return call
+
+
+def command(path, *lines):
+    """An executable of these bash lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/usr/bin/env bash", "set -euo pipefail", *lines, ""]))
+    path.chmod(0o755)
+
+
+# Options
+
+
+@pytest.mark.parametrize("given", ["--stop-stage 2", "--stop_stage 2", "--stop-stage=2", "--stop_stage=2"])
+def test_an_option_is_spelt_with_hyphen_or_underscore_and_with_space_or_equals(script, given):
+    assert script(OPTIONS + SHOW, *given.split()).stdout == "0\n2\n1\n\nconf/serial.yaml\n"
+
+
+def test_options_left_out_keep_their_defaults_and_the_last_of_two_counts(script):
+    shown = script(OPTIONS + SHOW, "--corpus", "a", "--corpus", "b c").stdout
+    assert shown == "0\n5\n1\nb c\nconf/serial.yaml\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_prints_the_header_and_the_values_in_force(script, flag):
+    result = script(OPTIONS + "echo went on", "--stop-stage", "3", flag)
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout == (
+        "Says what it was given.\n\n  demo.sh --stage N\n\n"
+        "Now: --stage 0 --stop-stage 3 --nj 1 --corpus '' --conf conf/serial.yaml\n"
+    )
+
+
+def test_help_works_for_an_option_that_has_no_default(script):
+    assert "--fold ''" in script('options stage fold -- "$@"', "--help").stdout
+
+
+@pytest.mark.parametrize("given", ["--stages", "--PATH", "--", "--=x", "--stage nj", "--a[$(touch made)]"])
+def test_an_unknown_option_is_refused_with_those_there_are(script, given, tmp_path):
+    result = script(OPTIONS + "echo went on", given, "1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--stage --stop-stage --nj --corpus --conf" in result.stderr
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("given", [("--conf",), ("--stage", "1", "--conf"), ("--conf", "--stage", "1")])
+def test_an_option_without_a_value_is_refused(script, given):
+    result = script(OPTIONS + "echo went on", *given)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--conf needs a value: write --conf VALUE" in result.stderr
+
+
+def test_a_bare_word_is_refused(script):
+    result = script(OPTIONS, "corpus")
+    assert result.returncode == 2 and "write --name VALUE" in result.stderr
+
+
+EVIL = ["$(touch made)", "`touch made`", "; touch made", "'; touch made", "x[$(touch made)]", "*", "%s", "-1"]
+
+
+@pytest.mark.parametrize("value", EVIL)
+def test_a_value_is_taken_as_it_stands_and_never_run(script, value, tmp_path):
+    assert script(OPTIONS + SHOW, "--corpus", value).stdout.split("\n")[3] == value
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("value", [*EVIL, "two", "", "1.5", "0x1"])
+def test_an_option_that_counts_takes_whole_numbers_only(script, value, tmp_path):
+    result = script(OPTIONS + "if stage 1 x; then job true; finish; fi", "--nj", value)
+    assert result.returncode == 2 and "--nj takes a whole number" in result.stderr
+    assert not (tmp_path / "made").exists()
+
+
+# Stages
+
+
+def test_only_the_stages_asked_for_run(script):
+    body = OPTIONS + "for n in 0 1 2 3 4 5; do if stage $n title$n; then echo ran $n; fi; done"
+    lines = script(body, "--stage", "2", "--stop-stage", "3").stdout.splitlines()
+    assert [line for line in lines if "ran" in line] == ["ran 2", "ran 3"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d demo.sh: stage 2: title2", lines[0])
+
+
+# Logs
+
+
+def test_a_log_has_the_command_on_top_the_output_inside_and_the_end_code_last(script, tmp_path):
+    result = script("run exp/log/a.log bash -c 'echo out; echo err >&2'")
+    assert result.returncode == 0 and "exp/log/a.log" in result.stdout
+    lines = (tmp_path / "exp/log/a.log").read_text().splitlines()
+    assert lines[0] == "# bash -c echo\\ out\\;\\ echo\\ err\\ \\>\\&2"
+    assert lines[1].startswith("# Started at ") and lines[2:5] == ["#", "out", "err"]
+    assert re.fullmatch(r"# Ended \(code 0\) at .+, elapsed time \d+ seconds", lines[5]) and len(lines) == 6
+
+
+def test_a_failed_command_shows_the_end_of_its_log_and_stops_the_script(script, tmp_path):
+    result = script("run a.log bash -c 'seq 100; printf broken; exit 3'; echo went on")
+    assert result.returncode == 3 and "went on" not in result.stdout
+    assert "100\nbroken\n# Ended (code 3)" in result.stderr and "\n50\n" not in result.stderr
+    assert "failed with code 3; the log is in a.log" in result.stderr
+    assert "# Ended (code 3)" in (tmp_path / "a.log").read_text().splitlines()[-1]
+
+
+def test_a_missing_command_is_in_the_log_too(script, tmp_path):
+    assert script("run a.log no-such-command").returncode == 127
+    assert "not found" in (tmp_path / "a.log").read_text()
+
+
+def test_a_second_run_continues_the_log(script, tmp_path):
+    script("run a.log echo first; run a.log echo second")
+    text = (tmp_path / "a.log").read_text()
+    assert text.index("# echo first") < text.index("code 0") < text.index("# echo second")
+
+
+# Jobs
+
+
+def test_a_failed_job_fails_the_script_after_the_others_have_ended(script, tmp_path):
+    body = """
+nj=3
+job run 1.log bash -c 'sleep 0.4; touch done1'
+job run 2.log bash -c 'exit 7'
+job run 3.log touch done3
+finish
+echo went on
+"""
+    result = script(body)
+    assert result.returncode == 1 and "went on" not in result.stdout
+    assert "2.log" in result.stderr and "1 job(s) failed" in result.stderr
+    assert (tmp_path / "done1").exists() and (tmp_path / "done3").exists()
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_a_failure_is_not_forgotten_while_waiting_for_a_free_place(script, nj):
+    result = script(f"nj={nj}; job false; job true; job true; job true; finish; echo went on")
+    assert result.returncode == 1 and "went on" not in result.stdout
+
+
+def test_jobs_that_all_end_well_let_the_script_go_on(script):
+    result = script("nj=2; job true; job true; job true; finish; finish; echo went on")
+    assert result.returncode == 0 and "went on" in result.stdout
+
+
+def test_a_failure_counts_once(script):
+    assert "recovered" in script("nj=2; job false; finish || job true; finish; echo recovered").stdout
+
+
+@pytest.mark.parametrize("nj", [1, 2, 3])
+def test_as_many_jobs_run_at_once_as_asked_and_no_more(script, nj, tmp_path):
+    (tmp_path / "now").mkdir()
+    (tmp_path / "begun").mkdir()
+    command(
+        tmp_path / "one", "touch now/$1 begun/$1",
+        f"for try in $(seq 500); do [ $(ls begun | wc -l) -ge {nj} ] && break; sleep 0.02; done",
+        "ls now | wc -l >>counts", "sleep 0.1", "rm now/$1",
+    )
+    script(f"nj={nj}; for k in 1 2 3 4; do job ./one $k; done; finish")
+    assert max(int(count) for count in (tmp_path / "counts").read_text().split()) == nj
+
+
+def test_a_job_does_not_eat_the_input_of_the_script(script):
+    assert script("job cat; finish; cat", given="for the script").stdout == "for the script"
+
+
+def test_no_jobs_at_once_is_refused(script):
+    result = script(OPTIONS + "job true", "--nj", "0")
+    assert result.returncode == 2 and "use 1 or more" in result.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_recipe_stops_its_jobs(tmp_path, environment, stop):
+    path = tmp_path / "demo.sh"
+    jobs = "nj=2; for k in 1 2; do job run $k.log bash -c 'echo up; sleep 60; true'; done; finish"
+    path.write_text(HEAD + jobs)
+    heard, held = os.pipe()   # every program below the script holds one end: it closes when the last is gone
+    process = subprocess.Popen(
+        ["bash", str(path)], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, pass_fds=[held],
+        start_new_session=True, preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),
+    )
+    os.close(held)
+    logs = [tmp_path / "1.log", tmp_path / "2.log"]
+    end = time.monotonic() + 10
+    while not all(log.exists() and "\nup\n" in log.read_text() for log in logs) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(stop)
+    assert process.wait(10) == 128 + stop
+    assert select.select([heard], [], [], 10)[0] and os.read(heard, 1) == b""
+    os.close(heard)
+
+
+# Folds
+
+
+def test_folds_are_those_of_the_data_directory_or_the_one_asked_for(script, tmp_path):
+    for k in range(1, 12):
+        (tmp_path / f"data/fold{k}").mkdir(parents=True)
+    assert script("folds data").stdout.split() == [str(k) for k in range(1, 12)]
+    assert script("folds data ''").stdout.split() == [str(k) for k in range(1, 12)]
+    assert script("folds data 10").stdout.split() == ["10"]
+
+
+@pytest.mark.parametrize("fold", ["12", "0", "01", "1 2", "*", "$(touch made)"])
+def test_a_fold_that_is_not_there_is_refused_with_those_there_are(script, tmp_path, fold):
+    (tmp_path / "data/fold1").mkdir(parents=True)
+    (tmp_path / "data/fold2").mkdir()
+    result = script('ks=$(folds data "$1"); echo went on', fold)
+    assert result.returncode == 1 and "there are 1 2" in result.stderr and result.stdout == ""
+    assert not (tmp_path / "made").exists()
+
+
+def test_folds_before_stage_1_are_refused(script):
+    result = script("ks=$(folds data); echo went on")
+    assert result.returncode == 1 and "run stage 1 first" in result.stderr and result.stdout == ""
+
+
+# Downloads
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A published archive, its MD5, and curl and wget that get the part of it that is not there yet."""
+    path = tmp_path / "published.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("Actor_01/a.wav", "sound")
+    for name, flag in (("curl", "-o"), ("wget", "-O")):
+        command(
+            tmp_path / "bin" / name,
+            f'echo {name} "$@" >>"{tmp_path}/calls"',
+            f'while [ "$1" != {flag} ]; do shift; done',
+            'have=0; [ ! -f "$2" ] || have=$(wc -c <"$2")',
+            f'tail -c "+$((have + 1))" "{path}" >>"$2"',
+        )
+    return path, hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_an_archive_is_fetched_checked_and_unpacked_once(script, archive, tmp_path):
+    path, md5 = archive
+    fetch = f"fetch https://example.org/files/a.zip {md5} downloads"
+    assert script(f"{fetch}; {fetch}").returncode == 0
+    assert (tmp_path / "downloads/Actor_01/a.wav").read_text() == "sound"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 1 and calls[0].endswith("https://example.org/files/a.zip")
+
+
+def test_a_download_that_was_cut_goes_on(script, archive, tmp_path):
+    path, md5 = archive
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads/a.zip").write_bytes(path.read_bytes()[:20])
+    assert script(f"fetch https://example.org/a.zip {md5} downloads").returncode == 0
+    assert "-C -" in (tmp_path / "calls").read_text()
+    assert (tmp_path / "downloads/Actor_01/a.wav").exists()
+
+
+def test_an_archive_that_is_there_is_not_fetched(script, archive, tmp_path):
+    path, md5 = archive
+    (tmp_path / "downloads").mkdir()
+    shutil.copy(path, tmp_path / "downloads/a.zip")
+    assert script(f"fetch https://example.org/a.zip {md5} downloads").returncode == 0
+    assert not (tmp_path / "calls").exists()
+
+
+def test_wget_serves_where_curl_is_missing(script, archive, tmp_path):
+    path, md5 = archive
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "env", "dirname", "date", "mkdir", "tail", "touch", "wc"):
+        (tools / name).symlink_to(shutil.which(name))
+    for name in ("python3", "wget"):
+        shutil.copy(tmp_path / "bin" / name, tools / name)
+    assert script(f"fetch https://example.org/a.zip {md5} downloads", PATH=str(tools)).returncode == 0
+    assert (tmp_path / "calls").read_text().startswith("wget -c")
+    (tools / "wget").unlink()
+    result = script(f"fetch https://example.org/a.zip {md5} elsewhere", PATH=str(tools))
+    assert result.returncode == 1 and "neither curl nor wget" in result.stderr
+    assert "with --corpus DIR" in result.stderr
+
+
+@pytest.mark.parametrize("recipe", ["ravdess", "emodb"])
+def test_an_archive_that_is_not_the_published_one_is_not_unpacked(recipe, recipes, archive, tmp_path):
+    result = recipes(recipe, "--stop-stage", "0")
+    assert result.returncode == 1 and "so it is not unpacked. Remove it" in result.stderr
+    assert not (tmp_path / "recipes" / recipe / "downloads/Actor_01").exists()
+    assert "https://zenodo.org/records/" in (tmp_path / "calls").read_text()
+
+
+# Recipes
+
+
+@pytest.fixture
+def recipes(tmp_path, environment):
+    """Runs the run.sh of a copied recipe with an emotion command that only writes down its arguments."""
+    ignore = shutil.ignore_patterns("data", "exp", "downloads", "__pycache__")
+    shutil.copytree(RECIPES, tmp_path / "recipes", ignore=ignore)
+    command(tmp_path / "bin/emotion", f'printf "%s\\n" "$*" >>"{tmp_path}/emotion.calls"')
+    for recipe, split in [*SPLITS.items(), ("ravdess", "other")]:
+        for k in (1, 2):
+            (tmp_path / "recipes" / recipe / f"data/{split}/fold{k}").mkdir(parents=True)
+
+    def call(recipe, *arguments, **variables):
+        return subprocess.run(
+            ["bash", f"recipes/{recipe}/run.sh", *arguments], cwd=tmp_path, env=environment | variables,
+            capture_output=True, text=True, timeout=60,
+        )
+
+    call.calls = lambda: (tmp_path / "emotion.calls").read_text().splitlines()
+    return call
+
+
+@pytest.mark.parametrize(("recipe", "split"), SPLITS.items())
+def test_every_fold_is_trained_calibrated_and_evaluated_on_its_own_speakers(recipe, split, recipes, tmp_path):
+    result = recipes(recipe, "--stage", "2")
+    assert result.returncode == 0, result.stderr
+    data, exp = f"data/{split}", f"exp/serial/{split}"
+    assert recipes.calls() == [
+        *(f"train --conf conf/serial.yaml --train {data}/fold{k}/train --valid {data}/fold{k}/valid "
+          f"--exp {exp}/fold{k}/seed1 --seed 1 --device auto" for k in (1, 2)),
+        *(f"calibrate {exp}/fold{k}/seed1 {data}/fold{k}/valid --device auto" for k in (1, 2)),
+        *(f"evaluate {exp}/fold{k}/seed1 {data}/fold{k}/test --device auto" for k in (1, 2)),
+        f"results {exp} -o {exp}/RESULTS.md",
+    ]
+    logs = tmp_path / "recipes" / recipe / exp / "fold2/seed1/log"
+    assert sorted(log.name for log in logs.iterdir()) == ["calibrate.log", "evaluate.log", "train.log"]
+
+
+def test_every_option_of_a_recipe_arrives(recipes, tmp_path):
+    options = "--stage 2 --stop_stage 3 --fold 2 --seed 7 --nj 2 --device cuda --exp e"
+    files = "--conf a/b.yaml --split x/other.yaml"
+    assert recipes("ravdess", *options.split(), *files.split()).returncode == 0
+    assert recipes.calls() == [
+        "train --conf a/b.yaml --train data/other/fold2/train --valid data/other/fold2/valid "
+        "--exp e/b/other/fold2/seed7 --seed 7 --device cuda",
+        "calibrate e/b/other/fold2/seed7 data/other/fold2/valid --device cuda",
+    ]
+
+
+@pytest.mark.parametrize(("recipe", "file"), [("ravdess", "03-01-06-01-02-01-12"), ("emodb", "03a01Fa")])
+def test_a_corpus_that_is_there_is_prepared_and_nothing_is_fetched(recipe, file, recipes, archive, tmp_path):
+    (tmp_path / "my corpus").mkdir()
+    soundfile.write(tmp_path / "my corpus" / f"{file}.wav", np.full(1600, 0.1), 16000)
+    result = recipes(recipe, "--stop-stage", "1", "--corpus", str(tmp_path / "my corpus"))
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "calls").exists()
+    assert f"my corpus/{file}.wav" in (tmp_path / "recipes" / recipe / "data/all/wav.scp").read_text()
+    split = SPLITS[recipe]
+    split_call = f"data split data/all conf/splits/{split}.yaml data/{split}"
+    assert recipes.calls() == ["data validate data/all", split_call]
+
+
+def test_emodb_can_be_cut_to_some_emotions(recipes, tmp_path):
+    soundfile.write(tmp_path / "03a01Fa.wav", np.full(1600, 0.1), 16000)
+    choice = ["--stop-stage", "1", "--corpus", str(tmp_path), "--emotions", "anger,happiness"]
+    assert recipes("emodb", *choice).returncode == 0
+    data = "data/loso10-anger-happiness"
+    assert recipes.calls() == [
+        "data validate data/all",
+        f"data subset data/all {data}/all --emotions anger,happiness",
+        f"data split {data}/all conf/splits/loso10.yaml {data}",
+    ]
+
+
+@pytest.mark.parametrize("recipe", ["mini", "ravdess", "emodb"])
+def test_help_needs_no_emotion_command_and_names_every_option(recipe, recipes, tmp_path):
+    (tmp_path / "bin/emotion").unlink()
+    result = recipes(recipe, "--help")
+    assert result.returncode == 0 and result.stderr == ""
+    described, now = result.stdout.split("\nNow:")
+    for option in re.findall(r"--[a-z-]+", now):
+        assert re.search(rf"^(?:--stage N, )?{option} [A-Z]+[,. ]", described, re.MULTILINE), option
+
+
+def test_a_failed_training_stops_the_recipe_before_calibration(recipes, tmp_path):
+    fail = 'case "$*" in *fold1/train*) echo no memory; exit 1 ;; esac'
+    command(tmp_path / "bin/emotion", f'echo "$1" >>"{tmp_path}/emotion.calls"', fail)
+    result = recipes("ravdess", "--stage", "2", "--nj", "2")
+    assert result.returncode == 1 and "no memory" in result.stderr
+    assert "exp/serial/luna5/fold1/seed1/log/train.log" in result.stderr
+    assert recipes.calls() == ["train", "train"]
+
+
+def test_a_missing_emotion_command_is_told_with_the_remedy(recipes, environment, tmp_path):
+    (tmp_path / "bin/emotion").unlink()
+    path = environment["PATH"].split(os.pathsep)
+    without = os.pathsep.join(folder for folder in path if not Path(folder, "emotion").exists())
+    result = recipes("mini", "--stage", "2", PATH=without)
+    assert result.returncode == 1
+    assert "no 'emotion' command on PATH" in result.stderr and "pip install -e ../.." in result.stderr
+
+
+def test_a_python_without_emotion_is_told_with_the_remedy(recipes, tmp_path):
+    command(tmp_path / "bin/python3", "exit 1")
+    result = recipes("mini", "--stage", "2")
+    assert result.returncode == 1 and "cannot import emotion" in result.stderr
+
+
+@pytest.mark.parametrize("recipe", ["mini", "ravdess", "emodb"])
+def test_the_slurm_lines_of_cmd_sh_work(recipe, recipes, tmp_path):
+    path = tmp_path / "recipes" / recipe / "cmd.sh"
+    path.write_text(re.sub(r"^# (slurm\(\)|export)", r"\1", path.read_text(), flags=re.MULTILINE))
+    command(tmp_path / "bin/srun", 'while [ "${1#--}" != "$1" ]; do shift; done', '"$@"')
+    assert recipes(recipe, "--stage", "2", "--stop-stage", "2").returncode == 0
+    assert [call.split()[0] for call in recipes.calls()] == ["train", "train"]
+    log = next(tmp_path.glob(f"recipes/{recipe}/exp/serial/*/fold1/seed1/log/train.log")).read_text()
+    assert log.startswith("# srun --quiet") and "emotion train" in log
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(RECIPES)))
+def test_every_script_is_valid_bash_stops_at_errors_and_has_no_eval(path):
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+    text = path.read_text()
+    assert "set -euo pipefail" in text or not os.access(path, os.X_OK)
+    assert "eval " not in text
