@@ -92,7 +92,13 @@ class Analyzer:
         self._step_samples = reach.hop * settings.hop_samples
         self._first_step = reach.centre * settings.hop_samples / settings.sample_rate
         self._window = round(windows.length_seconds * settings.sample_rate)
-        self._hop = max(1, round(windows.hop_seconds * settings.sample_rate / self._step_samples)) * self._step_samples
+        # whole steps, rounded down: rounded up a hop could pass the window's end, and leave a gap
+        self._hop = max(1, round(windows.hop_seconds * settings.sample_rate) // self._step_samples) * self._step_samples
+        if self._hop > self._window:
+            raise ValueError(
+                f"length_seconds={windows.length_seconds} must hold a step of the model, {self.step_seconds} s: "
+                "shorter windows leave gaps. Raise length_seconds."
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -87,14 +87,17 @@ def blocks(source: Source, sample_rate: int = 16_000, block_seconds: float = 60.
     if size < 1:
         raise ValueError(f"block_seconds={block_seconds} must hold a sample, else no block fills. Raise it.")
     with _opened(source, sample_rate) as file:
-        held = np.empty(0, np.float32)
+        held, heard = np.empty(0, np.float32), False
         for piece in _resampled(_pieces(file), file.samplerate, sample_rate):
-            held = np.concatenate((held, piece))
+            held, heard = np.concatenate((held, piece)), heard or len(piece) > 0
             while len(held) >= size:
                 yield held[:size]
                 held = held[size:]
         if len(held):
             yield held
+        elif not heard:
+            reason = f"{file.frames} samples at {file.samplerate} Hz are 0 at {sample_rate} Hz"
+            raise AudioError(_name(source), reason, "Give a longer one.")
 
 
 def from_array(waveform: Any, source_rate: int, sample_rate: int = 16_000, name: str = "array") -> np.ndarray:

@@ -36,17 +36,6 @@ class Temperature:
         """Calibrated probabilities along time.   Shape: (batch, steps, classes) -> the same."""
         return _softmax(logits, self.step)
 
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, float]) -> Temperature:
-        """The Temperature that to_json() described.   Raises: ValueError for names other than its two."""
-        if set(fields) != {"utterance", "step"}:
-            raise ValueError(f"temperature fields {sorted(fields)} must be ['step', 'utterance']: a missing "
-                             "one would silently leave scores uncalibrated. Calibrate the model again.")
-        return cls(**{name: float(value) for name, value in fields.items()})
-
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """The temperature in [0.05, 20] under which the targets are most likely.

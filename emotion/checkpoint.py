@@ -79,14 +79,19 @@ def options(checkpoint: Checkpoint) -> dict:
 
 
 def write(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
-    """Write aside, then rename: no reader ever meets half a file."""
+    """Write aside, then rename: no reader ever meets half a file, and a failure leaves the old one as it was."""
     path = Path(path)
+    header = json.dumps({**_header(checkpoint), "fingerprint": checkpoint.fingerprint})
+    content = save(_tensors(checkpoint), {"emotion": header})
     aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
-        file.write(save(_tensors(checkpoint), {"emotion": json.dumps(_header(checkpoint))}))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read(source: str | os.PathLike) -> Checkpoint:
@@ -163,5 +168,10 @@ def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
                 f"{path} does not fit its own description: missing {missing}, not expected {unexpected}. "
                 "Copy or train it again."
             )
+    if header.get("fingerprint", checkpoint.fingerprint) != checkpoint.fingerprint:
+        raise CheckpointError(
+            f"{path} is damaged: weights or settings are not what was written, so its answers would be others. "
+            "Copy or train it again."
+        )
     checkpoint.model.eval()
     return checkpoint

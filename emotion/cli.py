@@ -20,8 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     if getattr(options, "threads", None):
         import torch
 
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except (ValueError, OSError) as error:
-        print(f"emotion {options.command}: {error}", file=sys.stderr)
+        print(f"emotion {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"emotion {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
@@ -50,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         if model:
             sub.add_argument("--model", metavar="PATH", help="experiment folder or model file (default: the bundled model)")
         sub.add_argument("--device", default="auto", help=DEVICES)
-        sub.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all cores)")
+        sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all cores)")
 
     score = command("score", _score, "Score a folder of recordings into a table, or one recording for reading.")
     score.add_argument("source", metavar="DIR_OR_FILE")
@@ -66,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("conf", "train", "valid", "exp"):
         train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
     train.add_argument("--seed", type=int, default=1)
-    train.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3")
+    train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3")
     computing(train, model=False)
 
     calibrate = command("calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers.")
@@ -103,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("first", "per-class"):
         subset.add_argument(f"--{name}", type=int, metavar="N")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
 
 
 def _score(options: argparse.Namespace) -> int:

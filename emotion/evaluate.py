@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from .timeline import Timeline
 
 log = logging.getLogger(__name__)
 POSTERIORS = "posteriors.csv"
+TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # as in data directories
 
 
 @dataclass(frozen=True)
@@ -42,26 +45,32 @@ class Posteriors:
         return metrics.summary(self.targets, self.probabilities, self.labels, self.speakers)
 
     def write(self, path: Path) -> None:
-        """A CSV table: utterance, speaker, emotion, p_<class>; five digits."""
+        """A CSV table: utterance, speaker, emotion, p_<class>; six significant digits, so that no p becomes 0."""
         aside = path.with_name(path.name + ".part")
-        with open(aside, "w", newline="") as file:
+        with open(aside, "w", **TEXT) as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["utterance", "speaker", "emotion", *(f"p_{label}" for label in self.labels)])
             for name, speaker, target, row in zip(self.utterances, self.speakers, self.targets, self.probabilities):
-                table.writerow([name, speaker, self.labels[target], *(f"{p:.5f}" for p in row)])
+                table.writerow([name, speaker, self.labels[target], *(f"{p:.6g}" for p in row)])
         aside.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Posteriors:
         """The table that `write` wrote. Raises DataError where it is not one."""
-        with open(path, newline="") as file:
+        with open(path, **TEXT) as file:
             header, *rows = list(csv.reader(file)) or [[]]
-        if header[:3] != ["utterance", "speaker", "emotion"] or not rows:
-            raise DataError(f"{path} is no table of posteriors. Make it again with `emotion evaluate`.")
         labels = tuple(name.removeprefix("p_") for name in header[3:])
-        names, speakers, emotions = zip(*(row[:3] for row in rows))
-        targets = np.array([labels.index(emotion) for emotion in emotions])
-        return cls(names, speakers, labels, targets, np.array([row[3:] for row in rows], dtype=float))
+        try:
+            if header[:3] != ["utterance", "speaker", "emotion"]:
+                raise ValueError(f"its columns are {header}")
+            names, speakers, emotions = zip(*(row[:3] for row in rows))
+            targets = np.array([labels.index(emotion) for emotion in emotions])
+            probabilities = np.array([[float(p) for p in row[3:]] for row in rows]).reshape(len(rows), len(labels))
+        except ValueError as error:
+            raise DataError(
+                f"{path} is no whole table of posteriors ({error}). Make it again with `emotion evaluate`."
+            ) from None
+        return cls(names, speakers, labels, targets, probabilities)
 
     @classmethod
     def pool(cls, parts: Sequence[Posteriors]) -> Posteriors:
@@ -158,21 +167,29 @@ def evaluate(exp_dir: str | Path, directory: str, device: str = "auto", allow_he
     exp_dir = Path(exp_dir)
     model = checkpoint.read(exp_dir)
     done = exp_dir / "scores.json"
-    if done.exists() and json.loads(done.read_text())["model"] == model.fingerprint:
+    source = {"model": model.fingerprint, "data": str(directory)}
+    if done.exists() and source.items() <= (scores := json.loads(done.read_text())).items():
         log.info("%s stands: evaluation is done, skipped", done)
-        return json.loads(done.read_text())
+        return scores
     utterances = datadir.read(directory)
     if not allow_heard:
         _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
     answers = posteriors(utterances, Analyzer(model, device))
     answers.write(exp_dir / POSTERIORS)
-    scores = {"model": model.fingerprint, "data": str(directory), **answers.summary()}
+    scores = {**source, **answers.summary()}
     plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / "confusion.png")
     aside = done.with_name(done.name + ".part")
-    aside.write_text(json.dumps(scores, indent=1))
+    aside.write_text(json.dumps(_strict(scores), indent=1))
     aside.replace(done)
     log.info("%s: UAR %.3f, WAR %.3f on %d utterances", exp_dir, scores["uar"], scores["war"], len(utterances))
     return scores
+
+
+def _strict(value: Any) -> Any:
+    """For JSON, which has no NaN: null where there is no answer, as the recall of an absent class."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _refuse_heard(utterances: Sequence[Utterance], heard: Sequence[str], how: str) -> None:
@@ -191,8 +208,8 @@ def results(root: str | Path) -> str:
     root = Path(root)
     found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
     for path in sorted(root.glob(f"fold*/seed*/{POSTERIORS}")):
-        fold, seed = (int(re.sub(r"\D", "", part)) for part in path.parts[-3:-1])
-        found[seed][fold] = Posteriors.read(path)
+        if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
+            found[int(numbers[2])][int(numbers[1])] = Posteriors.read(path)
     if not found:
         raise DataError(f"no fold*/seed*/{POSTERIORS} below {root}. Run `emotion evaluate` first.")
     if len({tuple(sorted(folds)) for folds in found.values()}) > 1:

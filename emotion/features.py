@@ -46,10 +46,15 @@ class FrontendConfig:
             )
         if self.num_bands < 1 or self.floor <= 0:
             raise ValueError(f"num_bands={self.num_bands} must be at least 1 and floor={self.floor} above 0.")
+        if self.hop_samples < 1 or self.window_samples < 2:
+            raise ValueError(
+                f"hop_seconds={self.hop_seconds}, window_seconds={self.window_seconds} must hold a sample at "
+                f"{self.sample_rate} Hz. Give hop_seconds=0.010, window_seconds=0.025."
+            )
 
     @property
     def window_samples(self) -> int:
-        return round(self.window_seconds * self.sample_rate)
+        return 2 * round(self.window_seconds * self.sample_rate / 2)  # an odd window has no centre: a frame would be missing
 
     @property
     def hop_samples(self) -> int:
@@ -94,7 +99,7 @@ class Frontend(nn.Module):
             raise ValueError("an utterance of 0 samples has no spectrogram. Leave it out of the batch.")
         inside = mask(num_samples, waveforms.shape[1])
         with torch.autocast(waveforms.device.type, enabled=False):  # bfloat16 would lose the quiet bands
-            mel = self.mel(waveforms.float() * inside).clamp(min=self.config.floor).log()
+            mel = self.mel(waveforms.float().masked_fill(~inside, 0)).clamp(min=self.config.floor).log()
         mel = mel.transpose(1, 2)  # (batch, frames, bands)
         lengths = self.num_frames(num_samples)
         if self.config.deltas:

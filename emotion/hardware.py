@@ -12,13 +12,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises: ValueError where the name is unknown or this machine lacks the device.
     """
-    kind = name.partition(":")[0]
-    if kind not in DEVICES:
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or kind != name and not (kind == "cuda" and number.isdecimal()):
         raise ValueError(f"no device {name!r}; there are {', '.join(DEVICES)} (and cuda:1, ...). Choose auto.")
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if kind == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
-    if not present[kind]:
+    if not present[kind] or number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not available on this machine. Choose auto or cpu.")
     return torch.device(name)
 

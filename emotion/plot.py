@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emotion import metrics
+from . import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from emotion.timeline import Timeline
+    from .timeline import Timeline
 
 # Paul Tol's "muted" scheme (personal.sron.nl/~pault): ten colours that stay apart for colour-blind eyes.
 COLOURS = {

@@ -61,7 +61,10 @@ def write(answers: Iterable[Timeline | FileError], path: str | os.PathLike, anal
                 else:
                     file.write(json.dumps(answer.to_dict()) + "\n")
             yield answer
-    meta = {"model": analyzer.checkpoint.fingerprint, "labels": analyzer.labels, "windows": to_plain(analyzer.windows)}
+    meta = {
+        "model": analyzer.checkpoint.fingerprint, "labels": analyzer.labels,
+        "windows": to_plain(analyzer.windows), "segments": to_plain(analyzer.segments),
+    }
     with _growing(path.with_name(path.name + ".meta.json")) as file:
         json.dump(meta, file, indent=1)
 

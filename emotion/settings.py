@@ -17,8 +17,10 @@ class SettingError(ValueError):
 
 
 def to_plain(settings: Any) -> dict:
-    """Nested dicts, lists and numbers of a dataclass."""
-    return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+    """Nested dicts, lists and numbers of a dataclass; a whole number in a float's place is a float."""
+    hints = typing.get_type_hints(type(settings))
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return {name: _plain(float(value) if hints[name] is float else value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -32,7 +34,7 @@ def _plain(value: Any) -> Any:
 def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
     """The dataclass with those values, defaults for what is left out.
 
-    Raises: SettingError for an unknown key (with the nearest known one) or a value of the wrong type;
+    Raises: SettingError for an unknown key (with the nearest known one), a missing one or a value of the wrong type;
         what the class itself refuses is raised as it is.
     """
     if not isinstance(plain, Mapping):
@@ -40,6 +42,9 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
     known = {f.name: f for f in dataclasses.fields(cls)}
     for key in plain:
         refuse_unknown(key, known, where)
+    for f in known.values():
+        if f.name not in plain and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise SettingError(f"setting {f'{where}.{f.name}'.lstrip('.')!r} is missing and has no default. Give it.")
     hints = typing.get_type_hints(cls)
     return cls(**{key: _typed(value, hints[key], f"{where}.{key}".lstrip(".")) for key, value in plain.items()})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,7 +88,8 @@ class SegmentConfig:
 def entropy(probabilities: np.ndarray) -> float:
     """Entropy divided by its maximum, in [0, 1]. Shape: (classes,)."""
     present = probabilities[probabilities > 0]
-    return float(-(present * np.log(present)).sum() / math.log(len(probabilities)))
+    spread = float(-(present * np.log(present)).sum() / math.log(len(probabilities)))
+    return min(max(0.0, spread), 1.0)  # rounding leaves -0.0 and 1.0000002
 
 
 def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
@@ -107,34 +110,46 @@ def segment(
 ) -> tuple[Segment, ...]:
     """Segments that cover the recording without gap, no two neighbours of one label.
 
-    Step i stands for the time from i to i + 1 times step_seconds; the last segment ends with the recording.
+    Step i stands for the time from i to i + 1 times step_seconds; the last segment ends with the recording. A last
+    step that begins with the recording's end, as a frame is centred there, is left out.
 
     Shape: probabilities (steps, classes).   Unit: seconds.
     """
-    smoothed = smooth(probabilities, round(config.smoothing_seconds / step_seconds))
+    inside = max(1, math.ceil((duration_seconds - 0.001) / step_seconds))  # times are told in milliseconds
+    smoothed = smooth(probabilities, round(config.smoothing_seconds / step_seconds))[:inside]
     winners = smoothed.argmax(1)
     starts = [0, *(np.flatnonzero(np.diff(winners)) + 1).tolist()]
     stretches = [(start, end, int(winners[start])) for start, end in zip(starts, [*starts[1:], len(winners)])]
-    while len(stretches) > 1 and min(end - start for start, end, _ in stretches) * step_seconds < config.shortest_seconds:
-        stretches = _without_shortest(stretches, smoothed)
     segments = []
-    for start, end, winner in stretches:
+    for start, end, winner in _absorb(stretches, smoothed, config.shortest_seconds / step_seconds):
         last = duration_seconds if end == len(winners) else min(end * step_seconds, duration_seconds)
         confidence = float(smoothed[start:end, winner].mean())
         segments.append(Segment(round(start * step_seconds, 3), round(last, 3), labels[winner], round(confidence, 4)))
     return tuple(segments)
 
 
-def _without_shortest(stretches: list[tuple[int, int, int]], smoothed: np.ndarray) -> list[tuple[int, int, int]]:
-    """Give the shortest stretch the label of the neighbour that is more probable inside it, and join what is now alike."""
-    i = min(range(len(stretches)), key=lambda k: stretches[k][1] - stretches[k][0])
-    start, end, _ = stretches[i]
-    inside = smoothed[start:end].mean(0)
-    winner = max((stretches[k][2] for k in (i - 1, i + 1) if 0 <= k < len(stretches)), key=lambda label: inside[label])
-    joined: list[tuple[int, int, int]] = []
-    for stretch in [*stretches[:i], (start, end, winner), *stretches[i + 1 :]]:
-        if joined and joined[-1][2] == stretch[2]:
-            joined[-1] = (joined[-1][0], stretch[1], stretch[2])
-        else:
-            joined.append(stretch)
-    return joined
+def _absorb(
+    stretches: Sequence[tuple[int, int, int]], smoothed: np.ndarray, fewest: float,
+) -> list[tuple[int, int, int]]:
+    """Stretches (start, end, winner) of at least `fewest` steps, if not a single one is left.
+
+    The shortest takes the label of the neighbour that is more probable inside it, and joins who is now alike; then the
+    next. A heap finds the shortest: looking through all of them each time would take minutes for an hour of speech.
+    """
+    ends = {start: end for start, end, _ in stretches}
+    starts = {end: start for start, end in ends.items()}
+    winners = {start: winner for start, _, winner in stretches}
+    heap = [(end - start, start) for start, end in ends.items()]
+    heapq.heapify(heap)
+    while len(ends) > 1 and heap[0][0] < fewest:
+        length, start = heapq.heappop(heap)
+        if ends.get(start) != start + length:
+            continue  # has been joined since
+        neighbours = [k for k in (starts.get(start), start + length) if k in ends]
+        inside = smoothed[start : start + length].mean(0)
+        winner = max((winners[k] for k in neighbours), key=inside.__getitem__)
+        alike = [start, *(k for k in neighbours if winners[k] == winner)]
+        start, end = min(alike), max(ends.pop(k) for k in alike)
+        ends[start], starts[end], winners[start] = end, start, winner
+        heapq.heappush(heap, (end - start, start))
+    return [(start, ends[start], winners[start]) for start in sorted(ends)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import AttentionPool, BiLSTM, Conv, Reach, ResidualBlock
+from ..masking import clear
 from .output import Output
 
 
@@ -36,8 +37,12 @@ class SerialConfig:
             )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel={self.kernel} must be odd: an even one shifts time. Use 3 or 5.")
-        if min(self.lstm_layers, self.lstm_width, self.features) < 1:
-            raise ValueError("lstm_layers, lstm_width and features must be at least 1.")
+        steps = (*self.stem_stride, *(size for pool in self.pools for size in pool))
+        if min(self.lstm_layers, self.lstm_width, self.features, self.kernel, *self.channels, *steps) < 1:
+            raise ValueError(
+                "lstm_layers, lstm_width, features, kernel, channels, stem_stride and pools must be at least 1. "
+                "Use 1 for a stride or pool that shortens nothing."
+            )
 
 
 class Serial(nn.Module):
@@ -66,12 +71,12 @@ class Serial(nn.Module):
 
     def forward(self, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
         """Shape: mel (batch, channels, frames, bands), lengths (batch,) frames; prosody is not used."""
-        maps, lengths = self.stem(mel, lengths)
+        maps, lengths = self.stem(clear(mel, lengths), lengths)
         for block in self.blocks:
             maps, lengths = block(maps, lengths)
         steps = maps.transpose(1, 2).flatten(2)  # (batch, steps, channels * bands)
         steps = self.lstm(self.project(steps), lengths)
         weights = self.attention(steps, lengths)
         step_logits = self.classifier(steps).float()
-        logits = torch.einsum("bs,bsc->bc", weights, step_logits)
+        logits = (weights[..., None] * step_logits).sum(1)  # not einsum: autocast would round it to bfloat16
         return Output(logits, step_logits, lengths, weights, {})

@@ -55,13 +55,13 @@ def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
 
 
 def add_noise(batch: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:
-    """Noise between white and pink, each utterance its own colour, at a signal-to-noise ratio.
+    """Noise between white and pink (power as 1 / frequency), each utterance its own colour, at a signal-to-noise ratio.
 
     Shape: batch (batch, samples), lengths (batch,), snr_db (batch,) -> like batch.   Unit: decibel.
     """
     spectrum = torch.fft.rfft(torch.randn_like(batch))
     frequency = torch.arange(1, spectrum.shape[1] + 1, device=batch.device)
-    slope = torch.rand(len(batch), 1, device=batch.device)  # amplitude falls as frequency ** -slope
+    slope = torch.rand(len(batch), 1, device=batch.device) / 2  # amplitude falls as frequency ** -slope
     noise = torch.fft.irfft(spectrum * frequency**-slope, n=batch.shape[1])
     inside = mask(lengths, batch.shape[1])
     speech_power = (batch * inside).square().sum(1) / lengths

@@ -22,7 +22,7 @@ class FitConfig:
     warmup_epochs: int = 1   # the learning rate rises linearly to its value
     clip_norm: float = 1.0   # gradients are scaled down to this norm
     plateau_factor: float = 0.5   # ReduceLROnPlateau on the validation speakers
-    plateau_patience: int = 4
+    plateau_patience: int = 5
     stop_patience: int = 15   # epochs without a better model before training ends
     class_balanced: bool = True   # weigh the loss by the inverse frequency of each class
     label_smoothing: float = 0.0

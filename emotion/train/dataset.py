@@ -59,13 +59,22 @@ class Recordings(Dataset):
 
     def batches(self, buckets: LengthBuckets, longest: int | None = None) -> DataLoader:
         """A loader of Batch; the buckets choose which utterances go together."""
-        return DataLoader(self, sampler=buckets, batch_size=None, collate_fn=Collate(longest))
+        return self._loader(buckets, Collate(longest))
 
     def in_order(self, batch_size: int) -> DataLoader:
         """A loader of Batch without shuffling: from the shortest utterance to the longest."""
         order = np.argsort(self.num_samples, kind="stable").tolist()
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        return DataLoader(self, sampler=batches, batch_size=None, collate_fn=Collate())
+        return self._loader(batches, Collate())
+
+    def _loader(self, batches: LengthBuckets | list[list[int]], collate: Collate) -> DataLoader:
+        own = torch.Generator()  # each pass draws a number from it, that would else be missing from the global state
+        return DataLoader(self, sampler=batches, batch_size=None, collate_fn=collate, generator=own)
+
+    @property
+    def kept_gigabytes(self) -> float:
+        """Memory that the waveforms take."""
+        return sum(waveform.nbytes for waveform in self._kept.values()) / 2**30
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -115,7 +124,8 @@ class LengthBuckets(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.num_samples) // self.batch_size)
+        wanted = -(-len(self.num_samples) // self.batch_size)
+        return max(1, min(wanted, len(self.num_samples) // 2))  # a few more in a batch rather than one alone
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import logging
+import signal
 import subprocess
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +17,17 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from .. import __version__, checkpoint, datadir, labels, plot
 from ..hardware import choose_device, has_bfloat16
 from . import config as settings
 from .config import Config
 from .dataset import LengthBuckets, Recordings
-from .system import System, selection
+from .system import System
 
 log = logging.getLogger(__name__)
-CURVES = "epochs.csv"
+TABLE = "epochs.csv"
 
 
 def train(
@@ -44,81 +49,108 @@ def train(
     scheme = labels.scheme(config.scheme)
     parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
     datadir.check_disjoint(**parts)
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    fresh = checkpoint.build(config.model["name"], options, config.frontend, scheme)
     rate, memory = config.frontend.sample_rate, config.fit.memory_gigabytes
-    train_set, valid_set = (Recordings(part, scheme, rate, memory) for part in parts.values())
+    train_set = Recordings(parts["train"], scheme, rate, memory)
+    valid_set = Recordings(parts["valid"], scheme, rate, memory - train_set.kept_gigabytes)
     for name, recordings in (("train", train_set), ("valid", valid_set)):
         counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).tolist()))
         log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
 
-    options = {key: value for key, value in config.model.items() if key != "name"}
-    fresh = checkpoint.build(
-        config.model["name"], options, config.frontend, scheme,
-        train_speakers=train_set.speakers, valid_speakers=valid_set.speakers,
-    )
     if config.frontend.normalisation == "global":
         fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     settings.write(resolved, exp_dir / "config.yaml")
 
     system = System(fresh, config, train_set, valid_set, seed)
-    best, curves = _run(system, config, exp_dir, seed, place)
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    system.load_state_dict(state)
-    plot.curves(curves.rows, exp_dir / "curves.png")
-    chosen = next(row for row in curves.rows if row["epoch"] == _epoch_of(best.best_model_path))
+    with _quiet():
+        epochs = _run(system, config, exp_dir, seed, place)
+    system.load_state_dict(torch.load(epochs.best_path, map_location="cpu", weights_only=True)["state_dict"])
+    chosen = epochs.best
+    plot.curves(epochs.rows, exp_dir / "curves.png", chosen["epoch"])
     card = {
         "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
         "train_utterances": len(train_set), "valid_utterances": len(valid_set),
-        "epoch": chosen["epoch"], "selected_by": best.monitor, "valid_uar": chosen["valid_uar"],
+        "epoch": chosen["epoch"], "selected_by": system.monitor, "valid_uar": chosen["valid_uar"],
     }
-    checkpoint.write(replace(fresh, card=card), model_path)
-    log.info("epoch %d chosen by %s; wrote %s", chosen["epoch"], best.monitor, model_path)
+    speakers = {"train_speakers": train_set.speakers, "valid_speakers": valid_set.speakers}
+    checkpoint.write(replace(fresh, card=card, **speakers), model_path)
+    log.info("epoch %d chosen by %s; wrote %s", chosen["epoch"], system.monitor, model_path)
     return model_path
 
 
-def _run(
-    system: System, config: Config, exp_dir: Path, seed: int, place: torch.device
-) -> tuple[ModelCheckpoint, Curves]:
-    fit = config.fit
-    monitor, mode = selection(system.valid_set)
-    best = ModelCheckpoint(
-        exp_dir / "checkpoints", "best-{epoch}", monitor=monitor, mode=mode, save_last=True, auto_insert_metric_name=True,
-    )
-    curves = Curves(exp_dir / CURVES)
+def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:
+    fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
+    epochs = Epochs(exp_dir, system.monitor, system.mode)
+    stopping = Stopping(system.monitor, mode=system.mode, patience=fit.stop_patience)
+    resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # written last: holds the others' state
     bfloat16 = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
     trainer = lightning.Trainer(
         accelerator="gpu" if place.type == "cuda" else place.type,
         devices=[place.index or 0] if place.type == "cuda" else 1,
         precision="bf16-mixed" if bfloat16 else "32-true",
         max_epochs=fit.max_epochs, gradient_clip_val=fit.clip_norm, num_sanity_val_steps=0,
-        callbacks=[curves, best, EarlyStopping(monitor, mode=mode, patience=fit.stop_patience)],
+        callbacks=[epochs, stopping, resume],
+        plugins=[LightningEnvironment()],   # one process, inside Slurm too
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
     buckets = LengthBuckets(system.train_set.num_samples, fit.batch_size, seed)
-    last = exp_dir / "checkpoints" / "last.ckpt"
     if last.exists():
         log.info("resuming from %s", last)
     trainer.fit(
         system, system.train_set.batches(buckets, longest), system.valid_set.in_order(fit.batch_size),
         ckpt_path=last if last.exists() else None, weights_only=True,
     )
-    return best, curves
+    return epochs
 
 
-class Curves(Callback):
-    """One row an epoch in a CSV file and in the log. A resumed training drops the rows it will write again."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's tips and warnings; what it makes of Ctrl-C or SIGTERM, an exit, is a KeyboardInterrupt again."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels, on_interrupt = [logger.level for logger in loggers], signal.getsignal(signal.SIGINT)
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, on_interrupt)   # Lightning left it ignored
+        raise KeyboardInterrupt from None
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.rows: list[dict] = []
+
+class Stopping(EarlyStopping):
+    """Early stopping that a resumed training remembers."""
 
     def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
-        if self.path.exists():
-            with open(self.path, newline="") as file:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows if row["epoch"] < trainer.current_epoch]
+        trainer.should_stop = self.stopped_epoch > 0
+
+
+class Epochs(Callback):
+    """One row an epoch in epochs.csv and in the log, and the weights of the best; a resumed training knows them all."""
+
+    def __init__(self, exp_dir: Path, monitor: str, mode: str):
+        self.table_path, self.best_path = exp_dir / TABLE, exp_dir / "checkpoints" / "best.ckpt"
+        self.monitor, self.choose = monitor, {"min": min, "max": max}[mode]
+        self.rows: list[dict] = []
+
+    @property
+    def best(self) -> dict:
+        """The row of the best epoch: the first among equals."""
+        return self.choose(self.rows, key=lambda row: row[self.monitor])
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = state["rows"]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, system: System) -> None:
         self.started = time.monotonic()
@@ -128,7 +160,7 @@ class Curves(Callback):
         row = {"epoch": trainer.current_epoch, **{name: float(trainer.callback_metrics[name]) for name in names}}
         row["seconds"] = time.monotonic() - self.started
         self.rows.append(row)
-        with open(self.path, "w", newline="") as file:
+        with open(self.table_path, "w", newline="") as file:
             table = csv.DictWriter(file, row)
             table.writeheader()
             table.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in self.rows)
@@ -136,13 +168,14 @@ class Curves(Callback):
             "epoch %(epoch)3d  train loss %(train_loss).3f  valid NLL %(valid_loss).3f  UAR %(valid_uar).3f  "
             "lr %(learning_rate).2g  %(seconds).1f s", row,
         )
-
-
-def _epoch_of(path: str) -> int:
-    return int(Path(path).stem.rpartition("=")[2].partition("-")[0])
+        if self.best is row:
+            trainer.save_checkpoint(self.best_path, weights_only=True)
 
 
 def _commit() -> str:
     """The commit of the working directory, with + where it is changed; empty outside a checkout."""
-    answer = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], capture_output=True, text=True)
-    return answer.stdout.strip()
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git on this machine
+        return ""

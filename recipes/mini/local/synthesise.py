@@ -153,7 +153,7 @@ CONSONANTS = (
 def utterance(speaker: Speaker, emotion: str, rng: np.random.Generator) -> np.ndarray:
     """One utterance of nonsense in the voice of a speaker.
 
-    Shape:  -> float32 (samples,) at SAMPLE_RATE, 1.5 to 2.5 s.   Unit: full scale; peaks below 0.9, mean 0.
+    Shape:  -> float32 (samples,) at SAMPLE_RATE, 1.5 to 2.5 s.   Unit: full scale; peaks within 0.9, mean 0.
     Raises: ValueError for an emotion that is not in EMOTIONS.
     """
     if emotion not in EMOTIONS:
@@ -161,7 +161,7 @@ def utterance(speaker: Speaker, emotion: str, rng: np.random.Generator) -> np.nd
         raise ValueError(f"emotion {emotion!r} is not among {known}: nothing says how it sounds. Choose one "
                          "of them, or add a column to CUES.")
     cues = draw(EMOTIONS[emotion], speaker.expression, rng)
-    points = int(rng.uniform(1.5, 2.5) * SAMPLE_RATE) // HOP * 2
+    points = 2 * int(rng.uniform(1.5 * SAMPLE_RATE / HOP + 1, 2.5 * SAMPLE_RATE / HOP))
     tracks = plan(speaker, cues, points, rng)
     waveform = voice(speaker, cues, tracks, rng)
     waveform += 10 ** (rng.normal(-74, 2) / 20) * rng.standard_normal(len(waveform))  # the room
