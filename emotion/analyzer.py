@@ -134,7 +134,7 @@ class Analyzer:
         return self._results(recordings, keep_errors=True)
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
-        """Log-mel (frames, bands) as the model's front end computes it. Shape: waveform (samples,) at the model's rate."""
+        """Log-mel as the front end computes it. Shape: waveform (samples,) at the model's rate -> (frames, bands)."""
         batch = torch.from_numpy(waveform)[None].to(self.device)
         with torch.inference_mode():
             mel, _ = self._frontend.log_mel(batch, torch.tensor([len(waveform)], device=self.device))

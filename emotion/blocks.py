@@ -16,7 +16,7 @@ from .masking import clear, mask, reverse
 
 @dataclass(frozen=True)
 class Reach:
-    """What one output sees along time, in input frames: `field` wide, one output every `hop`, the first around `centre`."""
+    """What one output sees along time, in input frames: `field` wide, one each `hop`, the first around `centre`."""
 
     field: int = 1
     hop: int = 1
@@ -46,7 +46,7 @@ class Conv(nn.Module):
         return before.through(self.kernel, self.stride[0], self.kernel // 2)
 
     def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / stride, bands / stride), (batch,)."""
+        """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / s, bands / s), (batch,)."""
         maps = self.norm(self.conv(maps))
         lengths = strided(lengths, self.stride[0])
         return clear(maps.relu() if self.relu else maps, lengths), lengths
@@ -71,7 +71,7 @@ class ResidualBlock(nn.Module):
         return self.second.reach(self.first.reach(before)).through(self.pool[0], self.pool[0])
 
     def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / pool, bands / pool), (batch,)."""
+        """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / p, bands / p), (batch,)."""
         around = maps if self.shortcut is None else self.shortcut(maps, lengths)[0]
         inner, _ = self.second(*self.first(maps, lengths))
         maps = (inner + around).relu()  # never below 0: zeros in the padding cannot win the maximum
@@ -94,7 +94,7 @@ class BiLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, steps, 2 * width), dropout on each layer's output."""
+        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, steps, 2 * width), after dropout."""
         for ahead, back in zip(self.ahead, self.back):
             backward = reverse(back(reverse(steps, lengths))[0], lengths)
             steps = self.dropout(torch.cat([ahead(steps)[0], backward], dim=2))
@@ -104,7 +104,8 @@ class BiLSTM(nn.Module):
 class AttentionPool(nn.Module):
     """Weights over the true steps of each utterance, summing to one.
 
-    Source: Mirsamadi et al. 2017, Automatic speech emotion recognition using recurrent neural networks with local attention.
+    Source: Mirsamadi et al. 2017, Automatic speech emotion recognition using recurrent neural networks with local
+    attention.
     """
 
     def __init__(self, inputs: int, width: int):

@@ -61,7 +61,8 @@ class Checkpoint:
         weights = hashlib.sha256()
         for name, tensor in sorted(_tensors(self).items()):
             weights.update(name.encode() + tensor.numpy().tobytes())
-        weights.update(json.dumps([_header(self)[key] for key in ("model", "frontend", "scheme", "calibration")]).encode())
+        header = _header(self)
+        weights.update(json.dumps([header[key] for key in ("model", "frontend", "scheme", "calibration")]).encode())
         return weights.hexdigest()[:16]
 
 
@@ -168,7 +169,7 @@ def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
                 f"{path} does not fit its own description: missing {missing}, not expected {unexpected}. "
                 "Copy or train it again."
             )
-    if header.get("fingerprint", checkpoint.fingerprint) != checkpoint.fingerprint:
+    if header["fingerprint"] != checkpoint.fingerprint:
         raise CheckpointError(
             f"{path} is damaged: weights or settings are not what was written, so its answers would be others. "
             "Copy or train it again."

@@ -1,4 +1,4 @@
-"""The `emotion` command. Each subcommand imports what it needs when it runs, so that `emotion --help` answers at once."""
+"""The `emotion` command. Each subcommand imports what it needs when it runs: `emotion --help` answers at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def computing(sub: argparse.ArgumentParser, model: bool = True) -> None:
         if model:
-            sub.add_argument("--model", metavar="PATH", help="experiment folder or model file (default: the bundled model)")
+            sub.add_argument("--model", metavar="PATH", help="experiment folder or model file (default: the bundled)")
         sub.add_argument("--device", default="auto", help=DEVICES)
         sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all cores)")
 
@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("conf", "train", "valid", "exp"):
         train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
     train.add_argument("--seed", type=int, default=1)
-    train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3")
+    train.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3"
+    )
     computing(train, model=False)
 
     calibrate = command("calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers.")
@@ -82,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="Kaldi data directories: validate, fix, split, combine, subset.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, run, summary in (
-        ("validate", _validate, "Check a data directory."), ("fix", _fix, "Sort and repair it; originals go to .backup/."),
+        ("validate", _validate, "Check a data directory."),
+        ("fix", _fix, "Sort and repair it; originals go to .backup/."),
     ):
         command(name, run, summary, actions).add_argument("directory", metavar="DIR")
     split = command("split", _split, "Write OUT/fold<k>/{train,valid,test} after a split file.", actions)
@@ -117,7 +120,7 @@ def _score(options: argparse.Namespace) -> int:
     if os.path.isdir(source) and not options.output:
         raise ValueError(f"{source} is a folder: its scores need a table. Add -o scores.csv.")
     if options.output:
-        scores.check_format(options.output)
+        scores.check_path(options.output)
     analyzer = Analyzer(options.model, options.device)
     if not options.output:
         print(_readable(analyzer.analyze(source)))
@@ -152,22 +155,25 @@ def _follow(answers: Iterator, total: int) -> list:
                 continue
             seconds += answer.duration_seconds
             bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
+    elapsed = time.monotonic() - started
+    audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
     print(
-        f"scored {total - len(failed)} recordings, {seconds / 3600:.2f} hours of audio, in "
-        f"{time.monotonic() - started:.1f} s: {seconds / (time.monotonic() - started):.0f} s of audio per second",
-        file=sys.stderr,
+        f"scored {total - len(failed)} recordings, {audio_length} of audio, in {elapsed:.1f} s: "
+        f"{seconds / elapsed:.0f} s of audio per second", file=sys.stderr,
     )
     return failed
 
 
 def _readable(answer) -> str:
     """A Timeline as lines for a person."""
-    lines = [f"{answer.name}  ({answer.duration_seconds:.2f} s)", ""]
+    name = answer.name.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8, a terminal is
+    lines = [f"{name}  ({answer.duration_seconds:.2f} s)", ""]
     for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
         lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
     lines.append("")
     for part in answer.segments:
-        lines.append(f"  {part.start_seconds:7.2f} - {part.end_seconds:7.2f} s  {part.label:<10} {100 * part.confidence:5.1f} %")
+        span = f"{part.start_seconds:7.2f} - {part.end_seconds:7.2f} s"
+        lines.append(f"  {span}  {part.label:<10} {100 * part.confidence:5.1f} %")
     return "\n".join(lines + ([f"  flags: {', '.join(answer.flags)}"] if answer.flags else []))
 
 

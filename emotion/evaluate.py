@@ -1,4 +1,4 @@
-"""A model against a data directory: calibration on the validation speakers, scores on the test speakers, results over folds."""
+"""A model against a data directory: calibrated on validation speakers, scored on test speakers, pooled over folds."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Posteriors:
     def pool(cls, parts: Sequence[Posteriors]) -> Posteriors:
         """Folds put together. Raises DataError where two of them tested the same utterance or differ in classes."""
         if len({part.labels for part in parts}) > 1:
-            raise DataError("the folds differ in their classes: they are results of different schemes. Pool one scheme.")
+            raise DataError("the folds differ in their classes: they are of different schemes. Pool one scheme.")
         names = [name for part in parts for name in part.utterances]
         if len(set(names)) < len(names):
             raise DataError("two folds tested the same utterance: it would count twice. Pool the folds of one split.")
@@ -154,7 +154,8 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temp
     checkpoint.write(model.with_calibration(fitted), path)
     log.info(
         "temperature %.2f (steps %.2f): expected calibration error %.3f -> %.3f on %d validation utterances",
-        fitted.utterance, fitted.step, metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
+        fitted.utterance, fitted.step,
+        metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
     )
     return fitted
 
@@ -176,10 +177,10 @@ def evaluate(exp_dir: str | Path, directory: str, device: str = "auto", allow_he
         _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
     answers = posteriors(utterances, Analyzer(model, device))
     answers.write(exp_dir / POSTERIORS)
-    scores = {**source, **answers.summary()}
+    scores = _strict({**source, **answers.summary()})
     plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / "confusion.png")
     aside = done.with_name(done.name + ".part")
-    aside.write_text(json.dumps(_strict(scores), indent=1))
+    aside.write_text(json.dumps(scores, indent=1))
     aside.replace(done)
     log.info("%s: UAR %.3f, WAR %.3f on %d utterances", exp_dir, scores["uar"], scores["war"], len(utterances))
     return scores
@@ -217,7 +218,8 @@ def results(root: str | Path) -> str:
         raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
     summaries = {seed: Posteriors.pool(list(folds.values())).summary() for seed, folds in sorted(found.items())}
     first = next(iter(summaries.values()))
-    lines = ["| | " + " | ".join(f"seed {seed}" for seed in summaries) + " | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
+    seeds = " | ".join(f"seed {seed}" for seed in summaries)
+    lines = [f"| | {seeds} | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
 
     def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
         shown = [scale * value for value in values]
@@ -232,8 +234,8 @@ def results(root: str | Path) -> str:
     folds = len(next(iter(found.values())))
     lines.append("")
     lines.append(
-        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} test speakers; "
-        f"95 % interval of UAR over speakers (seed {min(summaries)}): "
+        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
+        f"test speakers; 95 % interval of UAR over speakers (seed {min(summaries)}): "
         f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}. Chance is {100 / len(first['per_class']):.1f}."
     )
     return "\n".join(lines)

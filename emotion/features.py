@@ -54,7 +54,7 @@ class FrontendConfig:
 
     @property
     def window_samples(self) -> int:
-        return 2 * round(self.window_seconds * self.sample_rate / 2)  # an odd window has no centre: a frame would be missing
+        return 2 * round(self.window_seconds * self.sample_rate / 2)  # an odd window has no centre
 
     @property
     def hop_samples(self) -> int:
@@ -142,7 +142,7 @@ class Frontend(nn.Module):
 
     @torch.no_grad()
     def by_speaker(self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and deviation (channels, 1, bands) of each speaker, from batches of (waveforms, num_samples, speakers)."""
+        """Mean and deviation (channels, 1, bands) by speaker, from batches of (waveforms, num_samples, speakers)."""
         sums: dict[str, list[Tensor]] = {}
         for waveforms, num_samples, speakers in batches:
             batch = [part.double() for part in moments(*self.log_mel(waveforms, num_samples))]
@@ -175,7 +175,8 @@ def deltas(mel: Tensor, lengths: Tensor, width: int = 2) -> Tensor:
 def moments(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sum, sum of squares and number of frames, to be added up over utterances.
 
-    Shape: mel (batch, channels, frames, bands), zero in the padding -> (batch, channels, 1, bands) twice, (batch, 1, 1, 1).
+    Shape: mel (batch, channels, frames, bands), zero in the padding -> twice (batch, channels, 1, bands), then
+    (batch, 1, 1, 1).
     """
     return mel.sum(2, keepdim=True), mel.square().sum(2, keepdim=True), lengths.float()[:, None, None, None]
 

@@ -1,7 +1,7 @@
 """Names of emotions, and the schemes in which models are trained and scored.
 
-Raw corpus labels live in `recipes/<corpus>/conf/labels.yaml` and become one of EMOTIONS when a data directory is written.
-A scheme then maps those canonical names to the classes of a model; a name that it does not hold is an error, never a guess.
+Raw corpus labels live in `recipes/<corpus>/conf/labels.yaml` and become one of EMOTIONS when a data directory is
+written. A scheme then maps those names to the classes of a model; a name that it does not hold is an error.
 """
 
 from __future__ import annotations

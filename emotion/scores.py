@@ -1,4 +1,4 @@
-"""The table of a scored folder: a row for each recording, in CSV or JSON lines, with the model it came from beside it."""
+"""The table of a scored folder: a row for each recording, in CSV or JSON lines, and beside it which model said so."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ FORMATS = (".csv", ".jsonl")
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # file names need not be valid UTF-8
 
 
-def check_format(path: str | os.PathLike) -> Path:
-    """The path itself. Raises ValueError where its ending names no known format."""
+def check_path(path: str | os.PathLike) -> Path:
+    """The path itself. Raises ValueError where its ending names no known format, or its folder is not there."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"{path} must end in {' or '.join(FORMATS)}: the ending chooses the format. Rename it.")
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
     return path
 
 
@@ -44,12 +46,14 @@ def row(answer: Timeline) -> dict:
     }
 
 
-def write(answers: Iterable[Timeline | FileError], path: str | os.PathLike, analyzer: Analyzer) -> Iterator[Timeline | FileError]:
+def write(
+    answers: Iterable[Timeline | FileError], path: str | os.PathLike, analyzer: Analyzer,
+) -> Iterator[Timeline | FileError]:
     """Write each Timeline as it comes and hand every answer on; consume it to the end.
 
     The table grows in <path>.part and takes its name when it is whole; <path>.meta.json tells which model made it.
     """
-    path = check_format(path)
+    path = check_path(path)
     with _growing(path) as file:
         if path.suffix.lower() == ".csv":
             table = csv.DictWriter(file, columns(analyzer.labels), lineterminator="\n")

@@ -38,7 +38,7 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
         what the class itself refuses is raised as it is.
     """
     if not isinstance(plain, Mapping):
-        raise SettingError(f"{where or cls.__name__} must hold settings, not {plain!r}. Write it as `name: value` lines.")
+        raise SettingError(f"{where or cls.__name__} must hold settings, not {plain!r}. Write `name: value` lines.")
     known = {f.name: f for f in dataclasses.fields(cls)}
     for key in plain:
         refuse_unknown(key, known, where)

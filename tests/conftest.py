@@ -1,6 +1,5 @@
 """What all tests share: quiet threads, where the real corpora are, and a small model to ask."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from emotion import checkpoint, labels
 from emotion.features import FrontendConfig
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # two threads on a busy machine are many times slower than one
 
 TINY = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "features": 8, "lstm_width": 8}
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """logits (batch, classes) of each utterance; step_logits (batch, steps, classes) over time, true for the first
-    step_lengths (batch,) steps; weights (batch, steps) each step's share in the utterance; heads: further answers by name."""
+    """Shape: logits (batch, classes) of utterances; step_logits (batch, steps, classes) over time, of which the first
+    step_lengths (batch,) count; weights (batch, steps), the share of each step in its utterance; heads: further
+    answers by name."""
 
     logits: Tensor
     step_logits: Tensor

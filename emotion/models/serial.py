@@ -1,15 +1,14 @@
 """CNN, then bidirectional LSTM: convolution finds spectral patches, the LSTM follows them in time.
 
-    mel (3, frames, 64) -> stem /2 -> residual blocks, pooling bands -> 1x1 -> steps (frames / 4) -> BiLSTM -> attention
-                                                                                      |
-                                                           step logits = classifier(step); their weighted mean = utterance
+    mel (3, frames, 64) -> stem -> residual blocks -> one linear layer over each step's bands -> BiLSTM -> steps
+
+    step logits = classifier(step), one every 40 ms; utterance logits = their mean, weighted by attention
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..blocks import AttentionPool, BiLSTM, Conv, Reach, ResidualBlock
@@ -23,7 +22,7 @@ class SerialConfig:
     kernel: int = 3   # of the residual blocks; the stem's is 5
     stem_stride: tuple[int, int] = (2, 2)   # (time, frequency)
     pools: tuple[tuple[int, int], ...] = ((1, 2), (2, 2), (1, 2))   # (time, frequency) after each block
-    features: int = 128   # of each step, by a 1x1 convolution over the flattened bands
+    features: int = 128   # of each step: one linear layer over its channels and bands
     lstm_width: int = 96   # of each direction
     lstm_layers: int = 1
     cnn_dropout: float = 0.2

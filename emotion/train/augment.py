@@ -1,4 +1,4 @@
-"""Changes of a training batch that leave the emotion as it is. All run on the device of the batch, on the global random state."""
+"""Changes of a training batch that leave the emotion as it is; on the batch's device, from the global random state."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ class AugmentConfig:
         if not self.speeds or min(self.speeds) <= 0:
             raise SettingError(f"augment.speeds={self.speeds} must hold factors above 0. Use (1.0,) for none.")
         if not 0 <= self.noise_probability <= 1 or self.noise_snr_db[0] > self.noise_snr_db[1]:
-            raise SettingError("augment.noise_probability must be in [0, 1], noise_snr_db (low, high) with low <= high.")
+            raise SettingError(
+                f"augment.noise_probability={self.noise_probability} must be in [0, 1] and "
+                f"augment.noise_snr_db={self.noise_snr_db} (low, high) in order."
+            )
 
 
 def waveforms(batch: Tensor, lengths: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
-    """Speed, noise and gain. Shape: batch (batch, samples), lengths (batch,) -> the same kinds, perhaps other samples."""
+    """Speed, noise and gain. Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter."""
     speed = config.speeds[int(torch.randint(len(config.speeds), ()))]
     batch, lengths = perturb_speed(batch, lengths, speed)
     noisy = torch.rand(len(batch), device=batch.device) < config.noise_probability
@@ -71,8 +74,9 @@ def add_noise(batch: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:
 
 
 def spectrogram(mel: Tensor, lengths: Tensor, config: AugmentConfig) -> Tensor:
-    """SpecAugment on normalised features: masked regions take the mean, 0. Shape: (batch, channels, frames, bands) -> the same.
+    """SpecAugment on normalised features: masked regions take the mean, 0.
 
+    Shape: mel (batch, channels, frames, bands), lengths (batch,) -> like mel.
     Source: Park et al. 2019, SpecAugment.
     """
     longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))

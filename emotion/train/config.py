@@ -36,6 +36,12 @@ class FitConfig:
             raise SettingError(f"fit.batch_size={self.batch_size} must be at least 2: batch norm needs company.")
         if self.max_epochs < 1 or self.learning_rate <= 0 or self.clip_norm <= 0:
             raise SettingError("fit.max_epochs, fit.learning_rate and fit.clip_norm must be above 0.")
+        if not (0 < self.plateau_factor < 1 and 0 <= self.label_smoothing < 1 and self.longest_seconds > 0):
+            raise SettingError(
+                f"fit.plateau_factor={self.plateau_factor} must be in (0, 1), "
+                f"fit.label_smoothing={self.label_smoothing} in [0, 1), "
+                f"fit.longest_seconds={self.longest_seconds} above 0."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,10 @@ class Config:
     frontend: FrontendConfig = FrontendConfig()
     augment: AugmentConfig = AugmentConfig()
     fit: FitConfig = FitConfig()
+
+    def __post_init__(self):
+        if "name" not in self.model:
+            raise SettingError(f"model={self.model} has no name: whose options are these? Add model.name=serial.")
 
 
 def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
@@ -63,7 +73,7 @@ def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     try:
         merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
+    except (OmegaConfBaseException, YAMLError, TypeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} cannot be read: {error}. Correct the YAML.") from None
     return from_plain(Config, plain)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import signal
 import subprocess
 import time
 import warnings
@@ -84,7 +83,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
     epochs = Epochs(exp_dir, system.monitor, system.mode)
     stopping = Stopping(system.monitor, mode=system.mode, patience=fit.stop_patience)
-    resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # written last: holds the others' state
+    resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state
     bfloat16 = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
     trainer = lightning.Trainer(
         accelerator="gpu" if place.type == "cuda" else place.type,
@@ -109,9 +108,9 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's tips and warnings; what it makes of Ctrl-C or SIGTERM, an exit, is a KeyboardInterrupt again."""
+    """Without Lightning's tips and warnings; the exit it makes of Ctrl-C or SIGTERM is a KeyboardInterrupt again."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels, on_interrupt = [logger.level for logger in loggers], signal.getsignal(signal.SIGINT)
+    levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
@@ -119,7 +118,6 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
     except SystemExit:
-        signal.signal(signal.SIGINT, on_interrupt)   # Lightning left it ignored
         raise KeyboardInterrupt from None
     finally:
         for logger, level in zip(loggers, levels):

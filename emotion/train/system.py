@@ -44,7 +44,7 @@ class System(lightning.LightningModule):
                 ))
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(1000003 * self.seed + self.current_epoch)  # a resumed epoch draws what an undisturbed one drew
+        torch.manual_seed(1000003 * self.seed + self.current_epoch)  # resumed or not, an epoch draws the same
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         warmup = self.config.fit.warmup_epochs * self.trainer.num_training_batches
@@ -123,6 +123,6 @@ def balanced(counts: np.ndarray) -> np.ndarray:
 
 
 def selection(valid: Recordings) -> tuple[str, str]:
-    """What the best epoch is chosen by, and whether more is better: UAR, or NLL where a class has too few files for recall."""
+    """What the best epoch is chosen by, and which way: UAR, or the loss where a class has too few files for recall."""
     counts = np.bincount(valid.targets)
     return ("valid_loss", "min") if counts[counts > 0].min() < 5 else ("valid_uar", "max")

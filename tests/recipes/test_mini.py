@@ -29,7 +29,8 @@ def recipe(folder: Path, *options: str) -> str:
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A folder where the recipe ran, and what it printed."""
     folder = tmp_path_factory.mktemp("mini")
-    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("data", "exp", "corpus", "__pycache__"))
+    made = shutil.ignore_patterns("data", "exp", "corpus", "__pycache__")
+    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=made)
     return folder, recipe(folder, "--device", "cpu")
 
 

@@ -40,7 +40,9 @@ def main() -> None:
         "licence": "CC BY-NC-SA 4.0, as the recordings it was trained on: not for commercial use",
         "protocol": "one split by speaker, conf/split.yaml of recipes/bundled; epoch and temperature chosen on the "
                     "validation speakers; the test speakers scored once",
-        "test": {name: {key: round(result[key], 4) for key in ("uar", "war", "ece")} for name, result in measured.items()},
+        "test": {
+            name: {key: round(result[key], 4) for key in ("uar", "war", "ece")} for name, result in measured.items()
+        },
         "purpose": PURPOSE,
     }
     options.out.mkdir(exist_ok=True)
@@ -51,9 +53,9 @@ def main() -> None:
 def part(answers: Posteriors, corpus: str) -> Posteriors:
     """The utterances of one corpus."""
     rows = [i for i, speaker in enumerate(answers.speakers) if speaker.startswith(corpus)]
-    pick = lambda items: tuple(items[i] for i in rows)  # noqa: E731
     return Posteriors(
-        pick(answers.utterances), pick(answers.speakers), answers.labels, answers.targets[rows], answers.probabilities[rows]
+        tuple(answers.utterances[i] for i in rows), tuple(answers.speakers[i] for i in rows),
+        answers.labels, answers.targets[rows], answers.probabilities[rows],
     )
 
 
@@ -66,7 +68,7 @@ def page(card: dict, model: checkpoint.Checkpoint, measured: dict) -> str:
         f"(seed {card['seed']}, epoch {card['epoch']} chosen by {card['selected_by']}, commit {card['commit']}).", "",
         f"Answers: {', '.join(model.labels)} (calm counts as neutral).", "",
         "## Data", "",
-        *(f"- {entry['corpus']}. {entry['train_speakers']} speakers trained the model." for entry in card["data"].values()),
+        *(f"- {data['corpus']}. {data['train_speakers']} speakers trained the model." for data in card["data"].values()),
         f"- Validation speakers: {', '.join(model.valid_speakers)}.", "",
         f"Licence of the weights: {card['licence']}. See LICENSE beside this file.", "",
         "## Measured on speakers it never heard", "", f"Protocol: {card['protocol']}.", "",

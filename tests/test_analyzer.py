@@ -1,0 +1,357 @@
+import dataclasses
+import io
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, labels, models
+from emotion.analyzer import FileError, Recording, WindowConfig
+from emotion.calibration import Temperature
+from emotion.features import Frontend, FrontendConfig
+from emotion.timeline import SegmentConfig
+
+RATE = 16_000
+SHORT_WINDOWS = WindowConfig(length_seconds=2.0, hop_seconds=1.5)
+
+
+@pytest.fixture
+def small(tiny) -> Analyzer:
+    return Analyzer(tiny, "cpu")
+
+
+@pytest.fixture(params=models.MODELS)
+def each(request) -> checkpoint.Checkpoint:
+    """Every registered model with its own defaults, untrained, calibrated to nothing in particular."""
+    torch.manual_seed(1)
+    return checkpoint.build(
+        request.param, {}, FrontendConfig(num_bands=16), labels.scheme("mini5"),
+        calibration=Temperature(utterance=2.0, step=0.5),
+    )
+
+
+def noise(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
+    """Noise whose loudness comes and goes, so that steps differ."""
+    rng, samples = np.random.default_rng(seed), round(seconds * rate)
+    loudness = rng.uniform(size=4 * samples // rate + 1).repeat(-(-rate // 4))[:samples]
+    return (0.2 * loudness * rng.normal(size=samples)).astype(np.float32)
+
+
+def saved(path: Path, waveform: np.ndarray) -> Path:
+    soundfile.write(path, waveform, RATE, subtype="FLOAT", format="WAV")
+    return path
+
+
+def assert_alike(a: Timeline, b: Timeline) -> None:
+    assert a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
+    assert a.step_probabilities == pytest.approx(b.step_probabilities, abs=1e-5)
+    assert np.array_equal(a.step_times, b.step_times)
+    assert (a.labels, a.duration_seconds, a.flags) == (b.labels, b.duration_seconds, b.flags)
+
+
+def folder(path: Path, names: str = "b.wav a.wav c/a.wav broken.wav") -> Path:
+    for seed, name in enumerate(names.split()):
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"RIFF") if name == "broken.wav" else saved(file, noise(0.7, seed))
+    return path
+
+
+# what can be asked
+
+def test_a_path_a_file_object_and_an_array_get_the_same_answer(small, tmp_path):
+    waveform = noise(1.0)
+    path = saved(tmp_path / "a.wav", waveform)
+    expected = small.analyze(waveform, sample_rate=RATE)
+    with open(path, "rb") as file:
+        for source in (path, str(path), file, io.BytesIO(path.read_bytes())):
+            assert_alike(small.analyze(source), expected)
+    assert small.analyze(path).name == str(path)
+
+
+@pytest.mark.parametrize("layout", [
+    lambda x: torch.from_numpy(x), lambda x: x.astype(np.float64), lambda x: x[None], lambda x: x[:, None],
+    lambda x: np.stack([x, x]), lambda x: np.stack([x, x], axis=1), lambda x: x.tolist(),
+    lambda x: np.stack([1.5 * x, 0.5 * x]),
+])
+def test_every_layout_of_an_array_gets_the_same_answer(small, layout):
+    waveform = noise(0.5)
+    assert_alike(small.analyze(layout(waveform), RATE), small.analyze(waveform, RATE))
+
+
+def test_integers_are_heard_by_their_full_scale(small):
+    waveform = np.round(noise(0.5) * 32768).astype(np.int16)
+    assert_alike(small.analyze(waveform, RATE), small.analyze(waveform / np.float32(32768), RATE))
+
+
+def test_an_array_is_resampled_from_its_own_rate_to_the_models(small):
+    waveform = noise(0.5, rate=44_100)
+    heard = audio.from_array(waveform, 44_100, RATE)
+    assert_alike(small.analyze(waveform, 44_100), small.analyze(heard, RATE))
+
+
+def test_a_list_is_answered_in_order_with_a_file_error_in_the_place_of_a_bad_one(small, tmp_path):
+    good, bad = saved(tmp_path / "good.wav", noise(0.6)), tmp_path / "none.wav"
+    answers = small.analyze([bad, good, str(good)])
+    assert answers[0] == FileError(str(bad), "no such file. Relative paths start at the working directory.")
+    assert [answer.name for answer in answers[1:]] == [str(good)] * 2
+    assert small.analyze([]) == []
+
+
+def test_arrays_in_a_list_share_their_rate_and_are_named_by_position(small):
+    answers = small.analyze([noise(0.3), noise(0.4), np.full(9, np.nan)], sample_rate=RATE)
+    assert [answer.name for answer in answers] == ["array 0", "array 1", "array 2"]
+    assert isinstance(answers[2], FileError)
+
+
+def test_a_folder_is_answered_in_sorted_order_with_bad_files_in_place(small, tmp_path):
+    answers = list(small.analyze(folder(tmp_path)))
+    assert [Path(a.name).relative_to(tmp_path).as_posix() for a in answers] == [
+        "a.wav", "b.wav", "broken.wav", "c/a.wav"]
+    assert [type(answer) for answer in answers] == [Timeline, Timeline, FileError, Timeline]
+
+
+def test_a_folder_yields_its_first_answer_before_the_last_file_is_read(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(analyzer, "HELD_SECONDS", 1.0)
+    answers = small.analyze(folder(tmp_path, "a.wav b.wav c.wav d.wav"))
+    assert isinstance(next(answers), Timeline)
+    (tmp_path / "d.wav").write_bytes(b"written over since")
+    assert [type(answer) for answer in answers] == [Timeline, Timeline, FileError]
+
+
+def test_left_out_the_model_is_the_one_that_comes_with_the_package(small, tiny, tmp_path, monkeypatch):
+    checkpoint.write(tiny, tmp_path / "model.safetensors")
+    monkeypatch.setattr(analyzer, "BUNDLED", tmp_path / "model.safetensors")
+    assert_alike(Analyzer().analyze(noise(0.5), RATE), small.analyze(noise(0.5), RATE))
+
+
+def test_an_analyzer_tells_its_labels_rate_and_step(small):
+    assert (small.labels, small.sample_rate) == (labels.scheme("mini5").classes, RATE)
+    assert small.step_seconds == pytest.approx(8 * 0.010)  # the stem and two pools halve time
+
+
+def test_the_spectrogram_is_the_front_ends_log_mel(small):
+    mel, _ = small.checkpoint.frontend.log_mel(torch.from_numpy(noise(0.5))[None], torch.tensor([RATE // 2]))
+    assert np.array_equal(small.spectrogram(noise(0.5)), mel[0, 0].numpy())
+
+
+# the same answer in any company
+
+def test_a_recording_scores_the_same_alone_in_a_list_and_beside_longer_ones(each):
+    ask = Analyzer(each, "cpu")
+    waveforms = [noise(seconds, seed) for seed, seconds in enumerate((0.9, 0.2, 2.3))]
+    for waveform, answer in zip(waveforms, ask.analyze(waveforms, RATE)):
+        assert_alike(answer, ask.analyze(waveform, RATE))
+
+
+def test_a_recording_in_one_window_gets_the_models_calibrated_utterance_output(each):
+    answer = Analyzer(each, "cpu").analyze(noise(1.0), RATE)
+    with torch.inference_mode():
+        mel, lengths = each.frontend(torch.from_numpy(noise(1.0))[None], torch.tensor([RATE]))
+        output = each.model.eval()(mel, None, lengths)
+    utterance, steps = (output.logits[0] / 2.0).softmax(0), (output.step_logits[0] / 0.5).softmax(1)
+    assert answer.probabilities == pytest.approx(utterance.numpy(), abs=1e-5)
+    assert answer.step_probabilities == pytest.approx(steps.numpy(), abs=1e-5)
+
+
+def test_the_batch_a_window_falls_into_changes_nothing(tiny, monkeypatch):
+    ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
+    expected = ask.analyze([noise(5.3), noise(0.4)], RATE)
+    monkeypatch.setattr(analyzer, "BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(analyzer, "HELD_SECONDS", 2.5)
+    for answer, other in zip(ask.analyze([noise(5.3), noise(0.4)], RATE), expected):
+        assert_alike(answer, other)
+
+
+# recordings longer than a window
+
+@pytest.mark.parametrize("seconds", [2.0, 2.01, 3.5, 3.51, 5.03, 7.777])
+@pytest.mark.parametrize("windows", [SHORT_WINDOWS, WindowConfig(length_seconds=1.0, hop_seconds=0.99)])
+def test_windows_give_the_steps_of_one_long_pass_without_a_gap(tiny, seconds, windows):
+    whole = Analyzer(tiny, "cpu").analyze(noise(seconds), RATE)
+    answer = Analyzer(tiny, "cpu", windows=windows).analyze(noise(seconds), RATE)
+    num_frames = round(seconds * RATE) // 160 + 1
+    assert len(answer.step_times) == len(whole.step_times) == -(-num_frames // 8)
+    assert len(answer.step_probabilities) == len(answer.step_times)
+    assert answer.step_times == pytest.approx(0.03 + 0.08 * np.arange(len(answer.step_times)))
+
+
+def by_hand(ask: Analyzer, waveform: np.ndarray) -> list[tuple[int, Timeline]]:
+    """(first step, answer) of each window: 2.0 s every 1.44 s, which is 1.5 s in whole steps of 0.08 s"""
+    starts = range(0, len(waveform) - round(0.56 * RATE), round(1.44 * RATE))
+    return [(start // 1280, ask.analyze(waveform[start : start + 2 * RATE], RATE)) for start in starts]
+
+
+def test_a_step_is_that_of_the_window_that_holds_it_farther_from_its_border(tiny):
+    waveform = noise(6.0)
+    steps = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).analyze(waveform, RATE).step_probabilities
+    windows = by_hand(Analyzer(tiny, "cpu"), waveform)
+    assert len(windows) == 4
+    for step in range(len(steps)):
+        depths = {}  # of the step in each window that holds it; the recording's own ends are no border
+        for k, (first, answer) in enumerate(windows):
+            left, right = step - first, first + len(answer.step_times) - 1 - step
+            if left >= 0 and right >= 0:
+                depths[k] = min(left if k > 0 else 999, right if k < 3 else 999)
+        deepest = [k for k, depth in depths.items() if depth >= max(depths.values()) - 1]  # two in the middle
+        expected = [windows[k][1].step_probabilities[step - windows[k][0]] for k in deepest]
+        assert any(np.allclose(steps[step], probabilities, atol=1e-5) for probabilities in expected), step
+
+
+def test_the_probabilities_of_a_long_recording_are_the_mean_over_windows_by_their_steps(tiny):
+    tiny.model.classifier.weight.data *= 100  # windows differ
+    waveform = noise(3.0)
+    answer = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).analyze(waveform, RATE)
+    (_, first), (_, second) = by_hand(Analyzer(tiny, "cpu"), waveform)
+    kept = 18 + 3  # the hop, and half of the 7 steps that both hold
+    expected = np.average([first.probabilities, second.probabilities], axis=0, weights=[kept, 38 - kept])
+    assert answer.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("block", [700, 16_000, 50_000])
+def test_the_blocks_a_recording_is_read_in_change_nothing(tiny, block):
+    waveform = noise(4.0)
+    cut = Recording("blocks", lambda: (waveform[i : i + block] for i in range(0, len(waveform), block)))
+    ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
+    (answer,) = ask.run([cut])
+    assert_alike(answer, ask.analyze(waveform, RATE))
+
+
+def test_memory_does_not_grow_with_the_recording(tiny, monkeypatch):
+    monkeypatch.setattr(analyzer, "HELD_SECONDS", 4.0)
+    ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
+    block = noise(1.0)
+
+    def peak(seconds: int) -> int:
+        """Bytes that NumPy and Python held at once while `seconds` of audio were heard."""
+        tracemalloc.start()
+        try:
+            (answer,) = ask.run([Recording("long", lambda: (block.copy() for _ in range(seconds)))])
+            assert answer.duration_seconds == seconds
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(2)  # what is loaded once
+    assert peak(32) - peak(8) < 4 * RATE * 2  # 24 s more heard, less than 2 s more held
+
+
+def test_windows_shorter_than_a_step_are_refused(tiny):
+    with pytest.raises(ValueError, match="leave gaps. Raise length_seconds"):
+        Analyzer(tiny, windows=WindowConfig(length_seconds=0.05, hop_seconds=0.04))
+
+
+@pytest.mark.parametrize("hop", [0.0, 2.0, 3.0])
+def test_windows_that_do_not_overlap_are_refused(hop):
+    with pytest.raises(ValueError, match="Lower hop_seconds"):
+        WindowConfig(length_seconds=2.0, hop_seconds=hop)
+
+
+# when
+
+class Loudest(nn.Module):
+    """Stands for a network: its steps are the loudest of `width` frames."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+        self.reach = models.serial.Reach().through(width, width)
+
+    def forward(self, mel, prosody, lengths):
+        level = nn.functional.max_pool2d(mel[:, :1], (self.width, mel.shape[3]), ceil_mode=True)[:, 0]
+        logits = torch.cat([level, -level], dim=2)
+        return models.Output(logits.mean(1), logits, -(-lengths // self.width), None, {})
+
+
+@pytest.mark.parametrize("width", [1, 4, 7])
+def test_a_click_is_heard_at_the_step_nearest_to_it(width):
+    frontend = FrontendConfig(normalisation="global", deltas=False)
+    plain = checkpoint.build("serial", {}, frontend, labels.Scheme("two", {"anger": "anger", "fear": "fear"}))
+    plain.frontend.mean.fill_(np.log(frontend.floor))  # silence is 0, as padding is
+    plain.frontend.deviation.fill_(30)
+    ask = Analyzer(dataclasses.replace(plain, model=Loudest(width)), "cpu", windows=SHORT_WINDOWS)
+    for seconds in (0.2, 0.514, 1.7, 2.93, 3.6):
+        waveform = np.zeros(4 * RATE, np.float32)
+        waveform[round(seconds * RATE)] = 0.9
+        answer = ask.analyze(waveform, RATE)
+        heard = answer.step_times[answer.step_probabilities[:, 0].argmax()]
+        assert heard == pytest.approx(seconds, abs=0.0051 * width)  # half a step of `width` frames
+
+
+def forget(model: nn.Module) -> nn.Module:
+    """The network without memory, so that a step hears its own patch of spectrogram alone."""
+    for lstm in (module for module in model.modules() if isinstance(module, nn.LSTM)):
+        for name, weight in lstm.named_parameters():
+            _, forget_gate, *_ = weight.data.chunk(4)
+            if name.startswith("weight_hh"):
+                weight.data.zero_()
+            elif name.startswith("weight_ih"):
+                forget_gate.zero_()
+            else:
+                forget_gate.fill_(-1e4)
+    return model
+
+
+def test_the_clicks_that_reach_a_step_lie_around_its_time(each):
+    frontend = Frontend(FrontendConfig(num_bands=16, normalisation="global"))  # else a click is everywhere
+    ask = Analyzer(dataclasses.replace(each, model=forget(each.model), frontend=frontend), "cpu")
+    times = np.arange(0.02, 0.88, 0.01)
+    clicks = np.zeros((len(times) + 1, round(0.9 * RATE)), np.float32)
+    clicks[np.arange(len(times)), np.round(times * RATE).astype(int)] = 0.9
+    *heard, silence = ask.analyze(list(clicks), RATE)
+    middle = int(np.abs(silence.step_times - 0.45).argmin())
+    changes = [answer.step_probabilities[middle] - silence.step_probabilities[middle] for answer in heard]
+    reached = times[np.abs(changes).max(1) > 1e-6]
+    assert 0.1 < reached.min() and reached.max() < 0.8  # all that reach it are among the clicks
+    assert (reached.min() + reached.max()) / 2 == pytest.approx(silence.step_times[middle], abs=0.0051)
+
+
+# flags, errors, options
+
+@pytest.mark.parametrize("waveform, flags", [
+    (noise(0.5), ()), (noise(0.49), ("short",)), (np.zeros(RATE), ("silent",)),
+    (0.002 * noise(1.0), ("silent",)), (np.clip(20 * noise(1.0), -1, 1), ("clipped",)),
+    (np.full(100, -1.0), ("short", "clipped")),
+])
+def test_short_silent_and_clipped_recordings_are_flagged(small, waveform, flags):
+    assert small.analyze(waveform, RATE).flags == flags
+
+
+def test_shortest_seconds_of_the_segments_is_obeyed(tiny):
+    tiny.model.classifier.weight.data *= 100  # restless
+    one = Analyzer(tiny, "cpu", segments=SegmentConfig(shortest_seconds=60)).analyze(noise(3.0), RATE)
+    many = Analyzer(tiny, "cpu", segments=SegmentConfig(smoothing_seconds=0, shortest_seconds=0))
+    assert len(one.segments) == 1 < len(many.analyze(noise(3.0), RATE).segments)
+
+
+@pytest.mark.parametrize("source", [np.zeros(9), [np.zeros(9)], [0.0, 0.1], torch.zeros(9)])
+def test_an_array_without_its_rate_is_refused(small, source):
+    with pytest.raises(ValueError, match=r"Call analyze\(waveform, sample_rate=...\)"):
+        small.analyze(source)
+
+
+def test_one_bad_file_is_refused_by_name(small, tmp_path):
+    with pytest.raises(audio.AudioError, match="none.wav: no such file"):
+        small.analyze(tmp_path / "none.wav")
+
+
+def test_a_recording_too_short_to_be_resampled_is_a_file_error(small, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1), 48_000)
+    with pytest.raises(audio.AudioError, match="1 samples at 48000 Hz are 0 at 16000 Hz"):
+        small.analyze(tmp_path / "a.wav")
+    assert [type(answer) for answer in small.analyze(tmp_path)] == [FileError]
+
+
+@pytest.mark.parametrize("device", ["tpu", "", "cpu:x"])
+def test_an_unknown_device_is_refused(tiny, device):
+    with pytest.raises(ValueError, match="Choose auto"):
+        Analyzer(tiny, device)
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="experiment folder whose training has finished"):
+        Analyzer(tmp_path)

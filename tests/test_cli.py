@@ -1,0 +1,286 @@
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from emotion import __version__, audio, checkpoint, datadir, labels
+from emotion.analyzer import Analyzer
+from emotion.calibration import Temperature
+from emotion.cli import main
+from emotion.datadir import Utterance
+
+CLASSES = labels.scheme("mini5").classes
+
+
+def record(path: Path, seed: int = 0, seconds: float = 0.6) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(scale=0.1, size=round(16_000 * seconds))
+    soundfile.write(path, noise, 16_000)
+    return path
+
+
+@pytest.fixture
+def model(tiny, tmp_path) -> str:
+    """An experiment folder as training leaves it: trained on m1, validated on m2."""
+    (tmp_path / "exp").mkdir()
+    heard = dataclasses.replace(tiny, train_speakers=("m1",), valid_speakers=("m2",))
+    checkpoint.write(heard, tmp_path / "exp" / checkpoint.FILE_NAME)
+    return str(tmp_path / "exp")
+
+
+@pytest.fixture
+def calls(tmp_path) -> Path:
+    """A folder of three recordings, and two that cannot be read."""
+    for seed, name in enumerate(("c.wav", "a.flac", "sub/a.wav")):
+        record(tmp_path / "calls" / name, seed)
+    (tmp_path / "calls" / "b.wav").write_bytes(b"")
+    (tmp_path / "calls" / "d.mp3").write_text("a letter, not audio")
+    return tmp_path / "calls"
+
+
+def corpus(path: Path, speakers: str = "m1 m2 m3 m4") -> str:
+    utterances = [
+        Utterance(f"{speaker}-{emotion}", speaker, str(record(path / f"{speaker}-{emotion}.wav", i)), emotion)
+        for i, (speaker, emotion) in enumerate((s, e) for s in speakers.split() for e in CLASSES)
+    ]
+    datadir.write(path, utterances)
+    return str(path)
+
+
+def ids(directory) -> list[str]:
+    return [utterance.id for utterance in datadir.read(directory)]
+
+
+# score and plot
+
+def test_a_folder_is_scored_and_its_bad_files_are_named(model, calls, tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    assert main(["score", str(calls), "-o", str(table), "--model", model, "--device", "cpu"]) == 1
+    rows = list(csv.DictReader(table.open()))
+    assert [row["path"] for row in rows] == [f"{calls}/{name}" for name in ("a.flac", "c.wav", "sub/a.wav")]
+    said = capsys.readouterr().err
+    assert "scored 3 recordings" in said and "2 of 5 recordings could not be scored" in said
+    named = [line for line in said.splitlines() if line.startswith(f"  {calls}")]
+    assert [Path(line.split(":")[0].strip()).name for line in named] == ["b.wav", "d.mp3"]
+    expected = Analyzer(model, "cpu").analyze(calls / "c.wav")
+    assert float(rows[1][f"p_{expected.label}"]) == pytest.approx(expected.confidence, abs=1e-5)
+
+
+def test_scoring_twice_writes_the_same_bytes(model, calls, tmp_path):
+    tables = [tmp_path / name for name in ("one.csv", "two.csv", "one.jsonl", "two.jsonl")]
+    for table in tables:
+        main(["score", str(calls), "-o", str(table), "--model", model])
+    content = [table.read_bytes() for table in tables]
+    assert content[0] == content[1] and content[2] == content[3]
+
+
+def test_without_bad_files_the_exit_code_is_0(model, calls, tmp_path):
+    table = tmp_path / "scores.jsonl"
+    assert main(["score", str(calls / "sub"), "-o", str(table), "--model", model]) == 0
+    assert [Path(json.loads(line)["path"]).name for line in table.open()] == ["a.wav"]
+    assert main(["score", str(calls / "c.wav"), "-o", str(table), "--model", model]) == 0
+    assert [Path(json.loads(line)["path"]).name for line in table.open()] == ["c.wav"]
+
+
+def test_one_file_prints_its_label_segments_and_flags(model, tmp_path, capsys):
+    path = record(tmp_path / "a.wav", seconds=0.4)
+    assert main(["score", str(path), "--model", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    answer = Analyzer(model, "cpu").analyze(path)
+    assert lines[0] == f"{path}  (0.40 s)"
+    assert lines[2].split()[:3] == [answer.label, f"{100 * answer.confidence:.1f}", "%"]
+    assert [line.split()[0] for line in lines[2:7]] == [
+        label for _, label in sorted(zip(answer.probabilities, answer.labels), reverse=True)]
+    (part,) = answer.segments
+    assert lines[8].split() == ["0.00", "-", "0.40", "s", part.label, f"{100 * part.confidence:.1f}", "%"]
+    assert lines[9] == "  flags: short"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here a file name may be any bytes")
+def test_a_file_name_that_is_not_utf_8_is_printed(model, tmp_path, capsys):
+    path = record(tmp_path / "a.wav").rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    assert main(["score", str(path), "--model", model]) == 0
+    assert "caf\\udce9.wav  (0.60 s)" in capsys.readouterr().out
+
+
+def test_plot_draws_into_the_working_directory_or_where_told(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = record(tmp_path / "calls" / "a.wav")
+    assert main(["plot", str(path), "--model", model]) == 0
+    assert main(["plot", str(path), "--model", model, "-o", "calls/b.png"]) == 0
+    assert capsys.readouterr().out.split() == ["a.png", "calls/b.png"]
+    assert all(Path(name).read_bytes().startswith(b"\x89PNG") for name in ("a.png", "calls/b.png"))
+
+
+# data
+
+def test_validate_and_fix_speak_kaldis_words(tmp_path, capsys):
+    directory = corpus(tmp_path / "data", "m1 m2")
+    assert main(["data", "validate", directory]) == 0
+    assert capsys.readouterr().out == f"Successfully validated data-directory {directory}\n"
+    lines = (tmp_path / "data" / "utt2spk").read_text().splitlines()
+    (tmp_path / "data" / "utt2spk").write_text("\n".join(lines[:0:-1]) + "\n")
+    assert main(["data", "validate", directory]) == 1
+    assert "utt2spk is not in sorted order" in capsys.readouterr().err
+    assert main(["data", "fix", directory]) == 0
+    assert capsys.readouterr().out.startswith("kept 9 utterances out of 9; old files are kept in")
+    assert main(["data", "validate", directory]) == 0
+    assert (tmp_path / "data" / ".backup" / "utt2spk").exists()
+
+
+@pytest.mark.parametrize("options, folds", [([], {1, 2}), (["--fold", "2"], {2})])
+def test_split_writes_the_folds_of_its_file(tmp_path, options, folds):
+    split = tmp_path / "split.yaml"
+    split.write_text("name: two\nsource: here\nfolds:\n"
+                     "- {test: [m1], valid: [m2]}\n- {test: [m3, m4], valid: [m1]}\n")
+    out = tmp_path / "out"
+    assert main(["data", "split", corpus(tmp_path / "data"), str(split), str(out), *options]) == 0
+    assert {path.name for path in out.iterdir()} == {f"fold{k}" for k in folds}
+    for part, speakers in {"train": {"m2"}, "valid": {"m1"}, "test": {"m3", "m4"}}.items():
+        assert {utterance.speaker for utterance in datadir.read(out / "fold2" / part)} == speakers
+
+
+def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
+    one, two = corpus(tmp_path / "one", "m1 m2"), corpus(tmp_path / "two", "m3")
+    assert main(["data", "combine", str(tmp_path / "all"), one, two]) == 0
+    assert ids(tmp_path / "all") == ids(one) + ids(two)
+    assert capsys.readouterr().out == f"{tmp_path / 'all'}: 15 utterances\n"
+
+
+@pytest.mark.parametrize("options, expected", [
+    (["--speakers", "m1,m3"], [f"{s}-{e}" for s in ("m1", "m3") for e in CLASSES]),
+    (["--emotions", "anger,fear", "--first", "3"], ["m1-anger", "m1-fear", "m2-anger"]),
+    (["--first", "2"], ["m1-anger", "m1-fear"]),
+    (["--per-class", "1"], [f"m1-{e}" for e in CLASSES]),
+])
+def test_subset_chooses_by_each_of_its_options(tmp_path, options, expected):
+    assert main(["data", "subset", corpus(tmp_path / "data"), str(tmp_path / "out"), *options]) == 0
+    assert ids(tmp_path / "out") == expected
+
+
+# train, calibrate, evaluate, results
+
+def test_train_hands_its_options_to_training(monkeypatch):
+    asked = []
+    package = ModuleType("emotion.train")
+    package.config = SimpleNamespace(read=lambda path, overrides: (path, overrides))
+    package.fit = SimpleNamespace(train=lambda *arguments: asked.append(arguments))
+    monkeypatch.setitem(sys.modules, "emotion.train", package)
+    required = ["train", "--conf", "a.yaml", "--train", "T", "--valid", "V", "--exp", "E"]
+    assert main([*required, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu"]) == 0
+    assert main(required) == 0
+    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu"),
+                     (("a.yaml", []), "T", "V", "E", 1, "auto")]
+
+
+def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):
+    exp = Path(model).rename(tmp_path / "seed1")
+    (tmp_path / "fold1").mkdir()
+    exp = str(exp.rename(tmp_path / "fold1" / "seed1"))
+    assert main(["calibrate", exp, corpus(tmp_path / "valid", "m2"), "--device", "cpu"]) == 0
+    assert checkpoint.read(exp).calibration != Temperature()
+    assert main(["evaluate", exp, corpus(tmp_path / "test", "m3 m4"), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert main(["results", str(tmp_path), "-o", str(tmp_path / "RESULTS.md")]) == 0
+    table = capsys.readouterr().out
+    assert table == (tmp_path / "RESULTS.md").read_text()
+    uar = json.loads((tmp_path / "fold1/seed1/scores.json").read_text())["uar"]
+    assert f"| UAR % | {100 * uar:.1f} |" in table
+
+
+def test_heard_speakers_are_scored_when_allowed(model, tmp_path, capsys):
+    directory = corpus(tmp_path / "test", "m1")
+    assert main(["evaluate", model, directory]) == 1
+    assert "Give other speakers" in capsys.readouterr().err
+    assert main(["evaluate", model, directory, "--allow-heard"]) == 0
+
+
+# refusals
+
+def wrong_size(model: str) -> str:
+    """A model whose description has more classes than its weights: PyTorch says so in many lines."""
+    lying = dataclasses.replace(checkpoint.read(model), scheme=labels.scheme("ravdess8"))
+    checkpoint.write(lying, Path(model) / checkpoint.FILE_NAME)
+    return model
+
+
+@pytest.mark.parametrize("arguments, reason", [
+    (lambda t, m: ["score", f"{t}/none.wav", "--model", m], "none.wav: no such file"),
+    (lambda t, m: ["score", f"{t}/calls", "--model", m], "its scores need a table. Add -o scores.csv"),
+    (lambda t, m: ["score", m, "-o", f"{t}/s.csv", "--model", m], "no recordings below"),
+    (lambda t, m: ["score", f"{t}/calls", "-o", "s.txt", "--model", "none"], "must end in .csv or .jsonl"),
+    (lambda t, m: ["score", f"{t}/calls", "-o", f"{t}/no/s.csv", "--model", m], "Make it first"),
+    (lambda t, m: ["score", f"{t}/calls/c.wav", "--model", f"{t}/calls"], "no model at"),
+    (lambda t, m: ["score", f"{t}/calls/c.wav", "--model", wrong_size(m)], "size mismatch"),
+    (lambda t, m: ["score", f"{t}/calls/c.wav", "--model", m, "--device", "tpu"], "no device 'tpu'"),
+    (lambda t, m: ["plot", f"{t}/calls/b.wav", "--model", m], "is empty"),
+    (lambda t, m: ["calibrate", m, corpus(t / "d", "m1")], "trained on the speakers m1"),
+    (lambda t, m: ["evaluate", f"{t}/calls", f"{t}/calls"], "no model at"),
+    (lambda t, m: ["results", f"{t}"], "Run `emotion evaluate` first"),
+    (lambda t, m: ["data", "fix", f"{t}"], "no such file"),
+    (lambda t, m: ["data", "split", corpus(t / "d"), f"{t}/none.yaml", f"{t}/o"], "is no split file"),
+    (lambda t, m: ["data", "subset", corpus(t / "d"), f"{t}/o", "--speakers", "m9"], "unknown speakers m9"),
+    (lambda t, m: ["data", "combine", f"{t}/o", corpus(t / "d"), f"{t}/d"], "occur twice"),
+])
+def test_an_error_is_one_line_and_exit_code_1(model, calls, tmp_path, capsys, arguments, reason):
+    arguments = arguments(tmp_path, model)
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith(f"emotion {arguments[0]}: ") and reason in said.err
+
+
+def test_a_fold_that_the_split_lacks_is_refused(tmp_path, capsys):
+    split = tmp_path / "split.yaml"
+    split.write_text("name: one\nsource: here\nfolds: [{test: [m1], valid: [m2]}]\n")
+    assert main(["data", "split", corpus(tmp_path / "d"), str(split), "out", "--fold", "2"]) == 1
+    assert "has the folds 1 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["listen"], ["score"], ["data"],
+    ["score", "a.wav", "--threads", "0"], ["score", "a.wav", "--threads", "x"],
+])
+def test_wrong_usage_ends_with_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+
+
+def test_an_interruption_says_how_to_go_on(model, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audio, "find", interrupt)
+    assert main(["score", str(tmp_path), "-o", "scores.csv", "--model", model]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_threads_are_as_many_as_asked(model, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert main(["score", str(record(tmp_path / "a.wav")), "--model", model, "--threads", "3"]) == 0
+    assert asked == [3]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["data", "split", "--help"]])
+def test_help_answers_without_loading_torch(arguments):
+    program = ("import sys\nfrom emotion.cli import main\ntry:\n    main(sys.argv[1:])\n"
+               "finally:\n    print(sorted({'torch', 'numpy', 'lightning'} & sys.modules.keys()))")
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: emotion") and done.stdout.endswith("[]\n")
+
+
+def test_the_package_is_a_program_too():
+    done = subprocess.run([sys.executable, "-m", "emotion", "--version"], capture_output=True, text=True)
+    assert done.stdout == f"emotion {__version__}\n"

@@ -1,0 +1,290 @@
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from emotion import checkpoint, datadir, evaluate, labels, metrics
+from emotion.analyzer import Analyzer
+from emotion.calibration import fit_temperature
+from emotion.datadir import DataError, Utterance
+from emotion.evaluate import Posteriors
+from emotion.features import FrontendConfig
+
+RATE = 16_000
+CLASSES = labels.scheme("mini5").classes
+
+
+def noise(seed: int, seconds: float = 0.3) -> np.ndarray:
+    """Noise as loud and as dull as its seed says: speakers and emotions differ."""
+    rng = np.random.default_rng(seed)
+    dull = np.convolve(rng.normal(size=round(seconds * RATE)), np.ones(1 + seed % 7), "same")
+    return (0.05 * rng.uniform(0.2, 1) * dull).astype(np.float32)
+
+
+def corpus(path: Path, speakers: str, gain: float = 1.0) -> str:
+    """A data directory with one utterance of each class for every speaker."""
+    utterances = []
+    for speaker in speakers.split():
+        for k, emotion in enumerate(CLASSES):
+            wav = path / f"{speaker}-{emotion}.wav"
+            wav.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(wav, gain * noise(10 * ord(speaker) + k, 0.3 + 0.1 * k), RATE, subtype="FLOAT")
+            utterances.append(Utterance(f"{speaker}-{emotion}", speaker, str(wav), emotion))
+    datadir.write(path, utterances)
+    return str(path)
+
+
+@pytest.fixture
+def experiment(tiny, tmp_path) -> Path:
+    """A folder with a model that is far too sure, trained on speaker a, validated on speaker b."""
+    tiny.model.classifier.weight.data *= 20
+    heard = dataclasses.replace(tiny, train_speakers=("a",), valid_speakers=("b",))
+    (tmp_path / "exp").mkdir()
+    checkpoint.write(heard, tmp_path / "exp" / checkpoint.FILE_NAME)
+    return tmp_path / "exp"
+
+
+def planted(names: str, targets: list[int], predictions: list[int], share: float = 0.9) -> Posteriors:
+    """Posteriors over anger and fear: `share` for the prediction. An id begins with its speaker."""
+    probabilities = np.full((len(targets), 2), 1 - share)
+    probabilities[np.arange(len(targets)), predictions] = share
+    utterances = tuple(names.split())
+    speakers = tuple(name[0] for name in utterances)
+    return Posteriors(utterances, speakers, ("anger", "fear"), np.array(targets), probabilities)
+
+
+# posteriors
+
+def test_posteriors_survive_their_table(tmp_path):
+    probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.1), 50)
+    targets = np.arange(50) % 5
+    names = tuple(f"{'ä' * (k % 2)}s{k % 3}-{k}" for k in range(50))
+    written = Posteriors(names, tuple(name.split("-")[0] for name in names), CLASSES, targets, probabilities)
+    written.write(tmp_path / "posteriors.csv")
+    read = Posteriors.read(tmp_path / "posteriors.csv")
+    assert (read.utterances, read.speakers, read.labels) == (written.utterances, written.speakers, CLASSES)
+    assert np.array_equal(read.targets, targets)
+    assert read.probabilities == pytest.approx(probabilities, rel=1e-5, abs=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["posteriors.csv"]
+
+
+def test_a_certain_mistake_costs_the_same_after_its_table(tmp_path):
+    sure = planted("a1 b1", [0, 1], [1, 1], share=1 - 1e-9)
+    sure.write(tmp_path / "posteriors.csv")
+    read = Posteriors.read(tmp_path / "posteriors.csv")
+    assert read.summary()["nll"] == pytest.approx(sure.summary()["nll"])
+
+
+@pytest.mark.parametrize("text", [
+    "", "path,label\n", "p_anger\n", "p_anger\na,a,fear,1\n", "p_anger\na,a,anger,much\n",
+    "p_anger,p_fear\na,a,anger,1\n",
+])
+def test_another_table_is_refused_as_posteriors(tmp_path, text):
+    text = f"utterance,speaker,emotion,{text}" if text.startswith("p_") else text
+    (tmp_path / "posteriors.csv").write_text(text)
+    with pytest.raises(DataError, match="posteriors.csv is no whole table of posteriors.*emotion evaluate"):
+        Posteriors.read(tmp_path / "posteriors.csv")
+
+
+def test_pooled_folds_stand_one_after_the_other():
+    pooled = Posteriors.pool([planted("a1 a2", [0, 1], [0, 0]), planted("b1", [1], [1])])
+    assert (pooled.utterances, pooled.speakers) == (("a1", "a2", "b1"), ("a", "a", "b"))
+    assert pooled.targets.tolist() == [0, 1, 1] and pooled.probabilities.argmax(1).tolist() == [0, 0, 1]
+
+
+def test_two_folds_that_tested_the_same_utterance_are_refused():
+    with pytest.raises(DataError, match="it would count twice"):
+        Posteriors.pool([planted("a1 a2", [0, 1], [0, 1]), planted("a2", [1], [1])])
+
+
+def test_folds_of_two_schemes_are_refused():
+    other = dataclasses.replace(planted("b1", [0], [0]), labels=("anger", "sadness"))
+    with pytest.raises(DataError, match="Pool one scheme"):
+        Posteriors.pool([planted("a1", [0], [0]), other])
+
+
+# a model against a data directory
+
+def test_the_posteriors_of_a_directory_are_what_the_analyzer_answers(experiment, tmp_path):
+    directory = corpus(tmp_path / "test", "c d")
+    evaluate.evaluate(experiment, directory, "cpu")
+    read = Posteriors.read(experiment / evaluate.POSTERIORS)
+    ask = Analyzer(experiment, "cpu")
+    for name, target, probabilities in zip(read.utterances, read.targets, read.probabilities):
+        answer = ask.analyze(tmp_path / "test" / f"{name}.wav")
+        assert probabilities == pytest.approx(answer.probabilities, abs=2e-5)
+        assert CLASSES[target] == name[2:]
+
+
+def test_a_span_of_a_recording_scores_as_if_it_stood_alone(tiny, tmp_path):
+    whole = np.concatenate([noise(1, 0.5), noise(2, 0.5)])
+    soundfile.write(tmp_path / "a.wav", whole, RATE, subtype="FLOAT")
+    span = Utterance("a-1", "a", str(tmp_path / "a.wav"), "fear", 0.5, 1.0)
+    ask = Analyzer(tiny, "cpu")
+    expected = ask.analyze(whole[RATE // 2 :], RATE).probabilities
+    assert evaluate.posteriors([span], ask).probabilities[0] == pytest.approx(expected)
+
+
+def test_evaluation_leaves_scores_posteriors_and_a_picture(experiment, tmp_path):
+    scores = evaluate.evaluate(experiment, corpus(tmp_path / "test", "c d"), "cpu")
+    written = json.loads((experiment / "scores.json").read_text())
+    assert written == scores
+    assert (scores["num_utterances"], scores["num_speakers"]) == (10, 2)
+    assert scores["uar"] == Posteriors.read(experiment / evaluate.POSTERIORS).summary()["uar"]
+    assert {path.name for path in experiment.iterdir()} == {
+        "model.safetensors", "posteriors.csv", "scores.json", "confusion.png"}
+
+
+def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_path, caplog):
+    caplog.set_level("INFO")
+    first, other = corpus(tmp_path / "test", "c"), corpus(tmp_path / "other", "d")
+    scores = evaluate.evaluate(experiment, first, "cpu")
+    (experiment / evaluate.POSTERIORS).unlink()
+    assert evaluate.evaluate(experiment, first, "cpu") == scores
+    assert "evaluation is done, skipped" in caplog.text and not (experiment / evaluate.POSTERIORS).exists()
+    assert evaluate.evaluate(experiment, other, "cpu")["data"] == other
+    model = checkpoint.read(experiment)
+    model.model.classifier.bias.data += torch.tensor([0, 0, 0, 0, 1e4])
+    checkpoint.write(model, experiment / checkpoint.FILE_NAME)
+    changed = evaluate.evaluate(experiment, other, "cpu")
+    assert [row[4] for row in changed["confusion"]] == [1] * 5  # all is called sadness now
+
+
+@pytest.mark.parametrize("speaker", ["a", "b"])
+def test_a_heard_speaker_is_refused_unless_allowed(experiment, tmp_path, speaker):
+    directory = corpus(tmp_path / "test", f"{speaker} c")
+    with pytest.raises(DataError, match=f"validated on the speakers {speaker}:.*Give other speakers"):
+        evaluate.evaluate(experiment, directory, "cpu")
+    assert not (experiment / "scores.json").exists()
+    assert evaluate.evaluate(experiment, directory, "cpu", allow_heard=True)["num_speakers"] == 2
+
+
+def test_an_utterance_that_cannot_be_read_is_named(experiment, tmp_path):
+    directory = corpus(tmp_path / "test", "c")
+    (tmp_path / "test" / "c-fear.wav").write_bytes(b"")
+    with pytest.raises(DataError, match="c-fear: is empty.*Leave it out"):
+        evaluate.evaluate(experiment, directory, "cpu")
+
+
+# calibration
+
+def test_calibration_lowers_the_nll_on_its_data_and_changes_no_label(experiment, tmp_path):
+    directory = corpus(tmp_path / "valid", "b c d")
+    utterances = datadir.read(directory)
+    before = evaluate.timelines(utterances, Analyzer(experiment, "cpu"))
+    fitted = evaluate.calibrate(experiment, directory, "cpu")
+    after = evaluate.timelines(utterances, Analyzer(experiment, "cpu"))
+    targets = [CLASSES.index(u.emotion) for u in utterances]
+    step_targets = np.repeat(targets, [len(answer.step_times) for answer in before])
+
+    def of(answers: list) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(targets, np.stack([answer.probabilities for answer in answers])),
+                (step_targets, np.concatenate([answer.step_probabilities for answer in answers]))]
+
+    for was, now in zip(of(before), of(after)):
+        assert metrics.nll(*now) < metrics.nll(*was)
+        again = fit_temperature(torch.tensor(now[1]).log(), torch.tensor(now[0]))
+        assert again == pytest.approx(1, abs=0.01)  # nothing is left to gain
+    assert [answer.label for answer in before] == [answer.label for answer in after]
+    assert fitted == checkpoint.read(experiment).calibration
+    assert fitted.utterance > 1 and fitted.step > 1  # the model was too sure
+    assert (experiment / "reliability.png").stat().st_size > 0
+
+
+def test_calibration_is_skipped_the_second_time(experiment, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fitted = evaluate.calibrate(experiment, corpus(tmp_path / "valid", "b"), "cpu")
+    content = (experiment / checkpoint.FILE_NAME).read_bytes()
+    assert evaluate.calibrate(experiment, corpus(tmp_path / "other", "c d"), "cpu") == fitted
+    assert "skipped" in caplog.text
+    assert (experiment / checkpoint.FILE_NAME).read_bytes() == content
+
+
+def test_calibration_on_a_training_speaker_is_refused(experiment, tmp_path):
+    with pytest.raises(DataError, match="trained on the speakers a:"):
+        evaluate.calibrate(experiment, corpus(tmp_path / "valid", "a b"), "cpu")
+
+
+# models normalised by speaker
+
+@pytest.fixture
+def by_speaker(tiny) -> checkpoint.Checkpoint:
+    frontend = FrontendConfig(num_bands=20, normalisation="speaker")
+    return checkpoint.build("serial", checkpoint.options(tiny), frontend, labels.scheme("mini5"))
+
+
+def test_each_utterance_is_normalised_by_all_frames_of_its_speaker(by_speaker, tmp_path):
+    utterances = datadir.read(corpus(tmp_path, "c d"))
+    answers = evaluate.posteriors(utterances, Analyzer(by_speaker, "cpu"))
+    for speaker in "cd":
+        own = [u for u in utterances if u.speaker == speaker]
+        waveforms = [torch.from_numpy(soundfile.read(u.wav, dtype="float32")[0])[None] for u in own]
+        mels = [by_speaker.frontend.log_mel(x, torch.tensor([x.shape[1]]))[0] for x in waveforms]
+        frames = torch.cat(mels, dim=2)
+        mean, deviation = frames.mean(2, keepdim=True), frames.std(2, keepdim=True, correction=0)
+        for u, mel in zip(own, mels):
+            with torch.inference_mode():
+                output = by_speaker.model.eval()((mel - mean) / deviation, None, torch.tensor([mel.shape[2]]))
+            row = answers.utterances.index(u.id)
+            assert answers.probabilities[row] == pytest.approx(output.logits[0].softmax(0).numpy(), abs=1e-4)
+
+
+def test_how_loud_a_speaker_was_recorded_changes_nothing_after_normalisation(by_speaker, tmp_path):
+    ask = Analyzer(by_speaker, "cpu")
+    directories = corpus(tmp_path / "1", "c d"), corpus(tmp_path / "2", "c d", gain=0.25)
+    loud, quiet = (evaluate.posteriors(datadir.read(directory), ask) for directory in directories)
+    assert loud.probabilities == pytest.approx(quiet.probabilities, abs=1e-4)
+    alone = ask.analyze(tmp_path / "1" / "c-fear.wav").probabilities  # without the speaker's other recordings
+    assert np.abs(alone - loud.probabilities[loud.utterances.index("c-fear")]).max() > 1e-3
+
+
+# results
+
+def test_the_results_are_pooled_over_folds_and_spread_over_seeds(tmp_path):
+    table = {  # recalls of anger and fear, pooled: seed 1 2/4 and 2/2, seed 2 4/4 and 1/2
+        "fold1/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 1, 1]),
+        "fold2/seed1": planted("b1 b2 b3", [0, 0, 1], [0, 1, 1]),
+        "fold1/seed2": planted("a1 a2 a3", [0, 0, 1], [0, 0, 0]),
+        "fold2/seed2": planted("b1 b2 b3", [0, 0, 1], [0, 0, 1]),
+        "fold1.old/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 0, 1]),  # set aside by somebody
+    }
+    for name, posteriors in table.items():
+        (tmp_path / name).mkdir(parents=True)
+        posteriors.write(tmp_path / name / evaluate.POSTERIORS)
+    lines = evaluate.results(tmp_path).splitlines()
+    assert lines[0] == "| | seed 1 | seed 2 | mean | spread |"
+    rows = {name: cells for _, name, *cells, _ in (re.split(r" *\| *", line) for line in lines[2:-2])}
+    assert rows["UAR %"] == ["75.0", "75.0", "75.0", "0.0"]
+    assert rows["WAR %"] == ["66.7", "83.3", "75.0", "11.8"]  # (5/6 - 4/6) / sqrt(2)
+    assert rows["recall anger %"] == ["50.0", "100.0", "75.0", "35.4"]
+    assert rows["recall fear %"] == ["100.0", "50.0", "75.0", "35.4"]
+    assert rows["macro F1 %"][:2] == ["66.7", "77.8"]  # 2/3 and 2/3; 8/9 and 2/3
+    assert rows["ECE %"][:2] == ["23.3", "6.7"]  # confidence 0.9
+    assert rows["NLL"][:2] == ["0.838", "0.472"]  # log 0.9 where right, log 0.1 where wrong
+    assert lines[-1].startswith("2 folds pooled: 6 utterances of 2 test speakers; ")
+    assert lines[-1].endswith("UAR over speakers (seed 1): 75.0 to 75.0. Chance is 50.0.")
+
+
+def test_a_single_seed_has_no_spread_and_an_absent_class_no_recall(tmp_path):
+    (tmp_path / "fold1/seed3").mkdir(parents=True)
+    planted("a1 b1", [0, 0], [0, 1]).write(tmp_path / "fold1/seed3" / evaluate.POSTERIORS)
+    lines = evaluate.results(tmp_path).splitlines()
+    assert "| UAR % | 50.0 | 50.0 | - |" in lines and "| recall fear % | - | - | - |" in lines
+
+
+def test_seeds_that_cover_different_folds_are_refused(tmp_path):
+    for name in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
+        (tmp_path / name).mkdir(parents=True)
+        planted("a1", [0], [0]).write(tmp_path / name / evaluate.POSTERIORS)
+    with pytest.raises(DataError, match=r"different folds \{1: \[1, 2\], 2: \[1\]\}"):
+        evaluate.results(tmp_path)
+
+
+def test_a_folder_without_posteriors_is_refused(tmp_path):
+    with pytest.raises(DataError, match="Run `emotion evaluate` first"):
+        evaluate.results(tmp_path)

@@ -1,0 +1,59 @@
+"""The model that comes with the package, on people it never heard."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from emotion import Analyzer, checkpoint, metrics
+from emotion.analyzer import BUNDLED
+
+RAVDESS = {1: "neutral", 2: "neutral", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
+EMODB = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}
+
+
+@pytest.fixture(scope="module")
+def bundled() -> checkpoint.Checkpoint:
+    return checkpoint.read(BUNDLED)
+
+
+def uar(model: checkpoint.Checkpoint, emotions: dict[Path, str]) -> float:
+    answers = Analyzer(model, "cpu").analyze([str(path) for path in emotions])
+    targets = [model.labels.index(emotion) for emotion in emotions.values()]
+    return metrics.uar(targets, [model.labels.index(answer.label) for answer in answers])
+
+
+def test_it_is_far_above_chance_on_actors_of_ravdess_it_never_heard(bundled, corpora):
+    heard = {*bundled.train_speakers, *bundled.valid_speakers}
+    paths = [p for p in sorted((corpora / "ravdess").rglob("03-01-*.*")) if f"ravdess{p.stem[-2:]}" not in heard]
+    assert len(paths) >= 240
+    assert uar(bundled, {path: RAVDESS[int(path.stem[6:8])] for path in paths[::2]}) > 3 / 7
+
+
+def test_it_is_far_above_chance_on_speakers_of_emodb_it_never_heard(bundled, corpora):
+    heard = {*bundled.train_speakers, *bundled.valid_speakers}
+    paths = [p for p in sorted((corpora / "emodb").rglob("*.wav")) if f"emodb{p.stem[:2]}" not in heard]
+    assert uar(bundled, {p: EMODB[p.stem[5]] for p in paths if p.stem[5] in EMODB}) > 2 / 4
+
+
+def test_it_is_calibrated_and_says_what_it_was_made_of(bundled):
+    assert bundled.calibration.utterance != 1.0
+    assert set(bundled.labels) == {"anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"}
+    assert {"data", "licence", "protocol", "test", "purpose", "commit"} <= set(bundled.card)
+    assert not set(bundled.train_speakers) & set(bundled.valid_speakers)
+
+
+def test_the_card_states_the_numbers_that_the_file_carries(bundled):
+    page = BUNDLED.with_name("CARD.md").read_text(encoding="utf-8")
+    for name, measured in bundled.card["test"].items():
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| {name} |"))
+        assert f"| {100 * measured['uar']:.1f} |" in line and f"| {100 * measured['war']:.1f} |" in line
+
+
+def test_the_file_is_numbers_and_one_json_text_only():
+    with safe_open(BUNDLED, framework="numpy") as file:
+        assert list(file.metadata()) == ["emotion"]
+        assert json.loads(file.metadata()["emotion"])["format"] == checkpoint.FORMAT
+        assert all(np.isfinite(file.get_tensor(key)).all() for key in file.keys())

@@ -1,0 +1,132 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from emotion import labels, models
+from emotion.settings import SettingError, to_plain
+from emotion.train import config
+from emotion.train.config import Config, FitConfig
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SETTINGS = sorted(
+    path for path in RECIPES.glob("*/conf/*.yaml") if path.name not in ("labels.yaml", "split.yaml")
+)
+
+
+def written(folder, text):
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def another(value):
+    """A value of the same type that is not the same; of settings, all but the precision."""
+    if dataclasses.is_dataclass(value):
+        fields = [f.name for f in dataclasses.fields(value) if f.name != "precision"]
+        return dataclasses.replace(value, **{name: another(getattr(value, name)) for name in fields})
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return tuple(another(item) for item in value)
+    return value / 2 if isinstance(value, float) else value + 1
+
+
+# Known answers
+
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: str(path.relative_to(RECIPES)))
+def test_the_settings_of_every_recipe_describe_a_model(path):
+    settings = config.read(path)
+    options = {key: value for key, value in settings.model.items() if key != "name"}
+    num_classes = len(labels.scheme(settings.scheme).classes)
+    frontend = settings.frontend
+    models.build(settings.model["name"], frontend.num_channels, frontend.num_bands, num_classes, options)
+
+
+def test_the_recipes_have_settings():
+    assert {RECIPES / corpus / "conf" / "serial.yaml" for corpus in ("mini", "ravdess")} <= set(SETTINGS)
+
+
+def test_what_is_left_out_takes_its_default(tmp_path):
+    assert config.read(written(tmp_path, "scheme: mini5")) == Config(scheme="mini5")
+
+
+def test_an_override_beats_the_file_and_the_file_beats_the_default(tmp_path):
+    text = "scheme: mini5\nfit: {max_epochs: 5, batch_size: 6}\nmodel: {name: serial, kernel: 5}"
+    overrides = ["fit.max_epochs=3", "augment.speeds=[1]", "model.pools=[[2,1]]", "scheme=emodb4"]
+    read = config.read(written(tmp_path, text), overrides)
+    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip_norm) == (3, 6, FitConfig().clip_norm)
+    assert read.scheme == "emodb4" and read.augment.speeds == (1.0,)
+    assert read.model == {"name": "serial", "kernel": 5, "pools": [[2, 1]]}
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
+def test_small_numbers_are_read_however_they_are_written(tmp_path, text):
+    path = written(tmp_path, f"scheme: mini5\nfit: {{learning_rate: {text}}}")
+    assert config.read(path).fit.learning_rate == 0.001
+
+
+# Round trip
+
+def test_settings_that_were_written_read_back_equal(tmp_path):
+    plain = config.read(RECIPES / "mini" / "conf" / "serial.yaml")
+    other = dataclasses.replace(plain, fit=another(plain.fit), augment=another(plain.augment))
+    for settings in (plain, other):
+        config.write(settings, tmp_path / "config.yaml")
+        assert config.read(tmp_path / "config.yaml") == settings
+
+
+# Refusal
+
+@pytest.mark.parametrize("wrong, near", [
+    ("fitt.max_epochs=3", "'fit'"), ("fit.max_epoch=3", "'max_epochs'"), ("augment.gain=1", "'gain_db'"),
+    ("frontend.bands=3", "'num_bands'"), ("shceme=mini5", "'scheme'"),
+])
+def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path, wrong, near):
+    name = wrong.partition("=")[0]
+    with pytest.raises(SettingError, match=f"'{name.split('.')[0]}.*would do nothing. Did you mean {near}"):
+        config.read(written(tmp_path, "scheme: mini5"), [wrong])
+
+
+@pytest.mark.parametrize("override", [
+    "fit.max_epochs=2.5", "fit.max_epochs=many", "fit.max_epochs", "fit.class_balanced=1", "fit=3",
+    "model=serial", "augment.noise_snr_db=[1]", "augment.speeds=1", "fit.learning_rate=true",
+])
+def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
+    with pytest.raises(SettingError, match=override.partition("=")[0]):
+        config.read(written(tmp_path, "scheme: mini5"), [override])
+
+
+@pytest.mark.parametrize("setting, value", [
+    ("precision", "float16"), ("batch_size", 1), ("max_epochs", 0), ("learning_rate", 0.0),
+    ("clip_norm", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
+])
+def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):
+    with pytest.raises(SettingError, match=f"fit.{setting}"):
+        FitConfig(**{setting: value})
+
+
+@pytest.mark.parametrize("text, said", [
+    ("scheme: [", "Correct the YAML"), ("- scheme", "Correct the YAML"), ("", "'scheme' is missing"),
+    ("scheme: mini5\nscheme: mini5", "duplicate"), ("scheme: ${nothing}", "Correct the YAML"),
+    ("scheme: mini5\nmodel: {kernel: 5}", "Add model.name"), ("a: !!python/name:os.system", "Correct"),
+])
+def test_a_file_that_is_no_settings_is_refused(tmp_path, text, said):
+    with pytest.raises(SettingError, match=said):
+        config.read(written(tmp_path, text))
+
+
+def test_bytes_that_are_no_text_are_refused_with_the_file_name(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(b"scheme: \xff")
+    with pytest.raises(SettingError, match="settings.yaml"):
+        config.read(path)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no settings file .*none.yaml"):
+        config.read(tmp_path / "none.yaml")
+
+
+def test_settings_are_plain_data():
+    assert to_plain(Config(scheme="mini5"))["augment"]["noise_snr_db"] == [10.0, 30.0]

@@ -1,0 +1,232 @@
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from emotion import audio, checkpoint, cli, datadir, labels
+from emotion.datadir import DataError, Utterance
+from emotion.features import FrontendConfig
+from emotion.labels import LabelError
+from emotion.train import config, fit
+from emotion.train.augment import AugmentConfig
+from emotion.train.dataset import Recordings
+from emotion.train.system import System
+
+SCHEME = labels.scheme("emodb4")
+
+
+# Known answers
+
+@pytest.mark.parametrize("normalisation, precision", [
+    ("utterance", "float32"), ("global", "bfloat16"), ("speaker", "float32"),
+])
+def test_two_pitches_are_told_apart_in_new_voices(corpus, train, quick, tmp_path, normalisation, precision):
+    settings = replace(quick, frontend=FrontendConfig(num_bands=20, normalisation=normalisation))
+    model, learned = train(tmp_path, settings, max_epochs=10, precision=precision)
+    assert max(row["valid_uar"] for row in learned) == 1.0
+    assert learned[-1]["train_loss"] < learned[0]["train_loss"]
+    if normalisation != "speaker":   # which wants to hear a speaker's other utterances
+        for utterance in datadir.read(corpus / "valid"):
+            waveform = torch.from_numpy(audio.read(utterance.wav))[None]
+            mel, lengths = model.frontend(waveform, torch.tensor([waveform.shape[1]]))
+            assert SCHEME.classes[model.model(mel, None, lengths).logits.argmax()] == utterance.emotion
+
+
+def test_the_model_file_says_whom_it_heard_and_how_it_was_made(train, tmp_path, uars):
+    uars(0.5, 0.75)
+    model, _ = train(tmp_path, seed=7)
+    assert model.train_speakers == ("a", "b", "c") and model.valid_speakers == ("d", "e")
+    expected = {"seed": 7, "epoch": 1, "selected_by": "valid_uar", "valid_uar": 0.75}
+    assert expected.items() <= model.card.items()
+    assert (model.card["train_utterances"], model.card["valid_utterances"]) == (24, 12)
+    assert {"emotion_version", "commit", "torch_version"} <= model.card.keys()
+
+
+def test_the_weights_of_the_best_epoch_are_saved_the_first_among_equals(train, tmp_path, uars, monkeypatch):
+    uars(0.3, 0.9, 0.5, 0.9)
+    seen, end = [], System.on_validation_epoch_end
+    monkeypatch.setattr(System, "on_validation_epoch_end", lambda self: seen.append(
+        {name: value.clone() for name, value in self.model.state_dict().items()}) or end(self))
+    model, _ = train(tmp_path, max_epochs=4)
+    assert model.card["epoch"] == 1
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.model.state_dict().items())
+    assert not all(torch.equal(value, seen[3][name]) for name, value in model.model.state_dict().items())
+
+
+def test_training_ends_early_where_nothing_gets_better(train, tmp_path, uars):
+    uars(0.5, 0.6, 0.6)
+    model, learned = train(tmp_path, max_epochs=20, stop_patience=3)
+    assert [row["epoch"] for row in learned] == [0, 1, 2, 3, 4] and model.card["epoch"] == 1
+
+
+def test_memory_is_shared_by_training_and_validation(corpus, train, tmp_path, monkeypatch):
+    heard = Recordings(datadir.read(corpus / "train"), SCHEME, 16_000, 0.5)
+    rooms, init = [], Recordings.__init__
+    monkeypatch.setattr(Recordings, "__init__", lambda *given: rooms.append(given[-1]) or init(*given))
+    train(tmp_path, max_epochs=1, memory_gigabytes=0.5)
+    assert rooms == [0.5, pytest.approx(0.5 - heard.kept_gigabytes)] and heard.kept_gigabytes > 1e-4
+
+
+def test_the_resolved_settings_stand_beside_the_model(train, quick, tmp_path):
+    model, _ = train(tmp_path, max_epochs=1)
+    resolved = config.read(tmp_path / "config.yaml")
+    assert resolved.frontend == quick.frontend and resolved.fit == replace(quick.fit, max_epochs=1)
+    assert resolved.model == {"name": "serial", **checkpoint.options(model)}   # defaults and all
+
+
+# Invariance
+
+@pytest.fixture(scope="module")
+def moving(quick):
+    """Settings in which all that can move does: noise, speed, masks, crops, warm-up, plateau."""
+    fit = replace(quick.fit, max_epochs=4, plateau_patience=0, longest_seconds=0.28, warmup_epochs=1)
+    return replace(quick, augment=AugmentConfig(noise_probability=0.5), fit=fit)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train, moving, tmp_path_factory):
+    torch.set_num_threads(1)
+    return train(tmp_path_factory.mktemp("undisturbed"), moving)
+
+
+def interrupt(monkeypatch, hook, epoch):
+    original = getattr(System, hook)
+
+    def stop(self, *given):
+        if self.current_epoch == epoch:
+            raise KeyboardInterrupt
+        return original(self, *given)
+
+    monkeypatch.setattr(System, hook, stop)
+
+
+def assert_same(one, other):
+    """The same weights to the last bit, the same card, the same table but for the time it took."""
+    (model, learned), (expected, rows) = one, other
+    assert model.fingerprint == expected.fingerprint and model.card == expected.card
+    assert [{**row, "seconds": 0} for row in learned] == [{**row, "seconds": 0} for row in rows]
+
+
+@pytest.mark.parametrize("hook, epoch", [
+    ("training_step", 0), ("on_train_epoch_start", 1), ("training_step", 2), ("on_validation_epoch_end", 3),
+])
+def test_an_interrupted_training_ends_as_an_undisturbed_one(
+    train, moving, tmp_path, monkeypatch, undisturbed, hook, epoch,
+):
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, hook, epoch)
+        train(tmp_path, moving)
+    assert not (tmp_path / "model.safetensors").exists()   # the mark of a training that ended
+    assert signal.getsignal(signal.SIGINT) is on_interrupt
+    assert_same(train(tmp_path, moving), undisturbed)
+
+
+def test_a_training_cut_twice_and_moved_ends_as_an_undisturbed_one(
+    train, moving, tmp_path, monkeypatch, undisturbed,
+):
+    for epoch in (1, 3):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            interrupt(patch, "training_step", epoch)
+            train(tmp_path / f"exp{epoch}", moving)
+        (tmp_path / f"exp{epoch}").rename(tmp_path / f"exp{epoch + 2}")
+    assert_same(train(tmp_path / "exp5", moving), undisturbed)
+
+
+def test_a_training_that_ended_but_could_not_be_written_only_writes(train, tmp_path, monkeypatch, uars):
+    uars(0.5)
+    whole = train(tmp_path / "whole", max_epochs=9, stop_patience=2)
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(checkpoint, "write", None)
+        train(tmp_path / "cut", max_epochs=9, stop_patience=2)
+    assert_same(train(tmp_path / "cut", max_epochs=9, stop_patience=2), whole)
+    assert len(whole[1]) == 3
+
+
+def test_a_finished_training_is_skipped(train, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    model, _ = train(tmp_path, max_epochs=1)
+    monkeypatch.setattr(datadir, "read", None)   # nothing is opened
+    again, _ = train(tmp_path, max_epochs=5)
+    assert again.fingerprint == model.fingerprint and "training is done, skipped" in caplog.text
+
+
+def test_resume_files_hold_plain_data(train, tmp_path):
+    train(tmp_path, max_epochs=1)
+    for name in ("last.ckpt", "best.ckpt"):   # weights_only refuses all that could run
+        assert "state_dict" in torch.load(tmp_path / "checkpoints" / name, weights_only=True)
+
+
+def test_the_seed_decides_the_result(train, moving, tmp_path):
+    first, again = (train(tmp_path / name, moving, max_epochs=1) for name in ("first", "again"))
+    assert_same(first, again)
+    assert first[0].fingerprint != train(tmp_path / "other", moving, seed=2, max_epochs=1)[0].fingerprint
+
+
+def test_lightning_is_quiet_and_left_as_it_was(train, tmp_path, caplog, recwarn):
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    caplog.set_level(logging.INFO)
+    train(tmp_path, max_epochs=1)
+    assert {record.name for record in caplog.records} == {"emotion.train.fit"}
+    assert not [w for w in recwarn if "lightning" in w.filename or "LeafSpec" in str(w.message)]
+    assert [logger.level for logger in loggers] == levels
+
+
+def test_the_command_says_only_what_matters_and_goes_on_after_a_signal(corpus, quick, tmp_path):
+    config.write(quick, tmp_path / "conf.yaml")
+    exp = tmp_path / "exp"
+    command = ["train", "--conf", str(tmp_path / "conf.yaml"), "--exp", str(exp), "--device", "cpu",
+               "--train", str(corpus / "train"), "--valid", str(corpus / "valid"), "--threads", "1",
+               "--set", "fit.plateau_patience=9", "--set", "fit.batch_size=4"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "emotion", *command, "fit.max_epochs=500", "fit.stop_patience=500"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    said = []
+    for line in running.stdout:
+        said.append(line)
+        if line.startswith("epoch   1"):
+            running.terminate()
+    assert running.wait() == 130 and said[-1].startswith("emotion train: interrupted; the same command goes")
+    assert [line.split()[0] for line in said[:-1]] == ["train:", "valid:"] + ["epoch"] * (len(said) - 3)
+    done = len(said) - 3
+    assert cli.main([*command, f"fit.max_epochs={done + 1}"]) == 0
+    assert len((exp / "epochs.csv").read_text().splitlines()) == 1 + done + 1   # the head, and one epoch more
+    assert checkpoint.read(exp).train_speakers == ("a", "b", "c") and (exp / "curves.png").exists()
+    resolved = config.read(exp / "config.yaml").fit
+    assert (resolved.plateau_patience, resolved.batch_size) == (9, 4)   # both --set count
+
+
+# Refusal
+
+def test_two_directories_that_share_a_speaker_are_refused(corpus, quick, tmp_path):
+    with pytest.raises(DataError, match="speaker a is in train and in valid"):
+        fit.train(quick, corpus / "train", corpus / "train", tmp_path)
+
+
+def test_the_same_audio_in_both_is_refused_whoever_is_said_to_speak(corpus, train, tmp_path):
+    heard = datadir.read(corpus / "train")[0]
+    shutil.copytree(corpus / "train", tmp_path / "train")
+    copy = shutil.copy(heard.wav, tmp_path / "copy.wav")
+    datadir.write(tmp_path / "valid", [Utterance("d-copy", "d", str(copy), "anger")])
+    with pytest.raises(DataError, match=f"{heard.id} in train and d-copy in valid are the same audio"):
+        train(tmp_path / "exp", data=tmp_path)
+
+
+def test_an_emotion_outside_the_scheme_is_refused(corpus, train, tmp_path):
+    shutil.copytree(corpus / "train", tmp_path / "train")
+    datadir.write(tmp_path / "valid", [replace(u, emotion="fear") for u in datadir.read(corpus / "valid")])
+    with pytest.raises(LabelError, match="'fear' has no class in scheme 'emodb4'"):
+        train(tmp_path / "exp", data=tmp_path)
+
+
+def test_a_mistake_in_the_model_is_refused_before_audio_is_read(train, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "read", None)
+    with pytest.raises(ValueError, match="Did you mean 'kernel'"):
+        train(tmp_path, replace(quick, model={"name": "serial", "kernal": 3}))
