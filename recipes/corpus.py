@@ -38,9 +38,9 @@ class Corpus:
         """
         first, again = {}, []
         for path in audio.find(directory):
-            if match := self.pattern.fullmatch(path.stem):
-                if first.setdefault(path.stem, (path, match))[0] != path:
-                    again.append(path)
+            match = self.pattern.fullmatch(path.stem)
+            if match and first.setdefault(path.stem, (path, match))[0] != path:
+                again.append(path)
         if not first:
             raise FileNotFoundError(
                 f"{directory} holds no file like {self.example}, nor does a folder below it. "

@@ -1,5 +1,6 @@
 """What all tests share: quiet threads, where the real corpora are, and a small model to ask."""
 
+import os
 from pathlib import Path
 
 import numpy as np

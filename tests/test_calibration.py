@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from emotion.settings import from_plain, to_plain
 from emotion.calibration import Temperature, fit_temperature
+from emotion.settings import from_plain, to_plain
 
 
 def sample(n: int = 20_000, classes: int = 6, planted: float = 1.0, seed: int = 0):
