@@ -5,6 +5,7 @@
 #   stage N TITLE                 is stage N asked for (--stage, --stop-stage)?
 #   run LOG COMMAND...            run a program here, its output in LOG
 #   job RUNNER LOG COMMAND...     the same beside the others, at most --nj at once; finish waits for them all
+#   each_fold RUNNER STEP ARG...  `emotion STEP ARG...` for each fold of the data, as jobs
 #   folds DIR [K]                 the folds below a split data directory
 #   fetch URL MD5 DIR             download, check, unpack; once
 
@@ -120,6 +121,24 @@ finish() {
 }
 
 stop_jobs() { local id; for id in $running; do kill -- "-$id" 2>/dev/null || true; done; }
+
+# The same step for every fold asked for, each a job. In the arguments of `emotion STEP`, @data is the fold's data
+# directory and @exp its folder of experiments; the recipe sets data, root, fold and seed.
+# shellcheck disable=SC2154
+each_fold() {
+  local runner=$1 step=$2 ks k dir argument arguments
+  shift 2
+  ks=$(folds "$data" "$fold")
+  for k in $ks; do
+    dir=$root/fold$k/seed$seed arguments=()
+    for argument in "$@"; do
+      argument=${argument/#@data/$data/fold$k}
+      arguments+=("${argument/#@exp/$dir}")
+    done
+    job $runner "$dir/log/$step.log" emotion "$step" "${arguments[@]}"
+  done
+  finish
+}
 
 folds() {
   local k=1 all=''

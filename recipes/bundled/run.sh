@@ -13,41 +13,40 @@
 # Stage 6 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 ravdess='' emodb='' conf=conf/serial.yaml seed=1 device=auto exp=exp
+stage=0 stop_stage=5 ravdess='' emodb='' conf=conf/serial.yaml fold='' seed=1 device=auto exp=exp
 . ../common.sh   # log, stage, run, options
 options stage stop_stage ravdess emodb conf seed device exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
-data=data/bundled/fold1
+data=data/bundled
 root=$exp/$(basename "$conf" .yaml)/bundled
-dir=$root/fold1/seed$seed
 
 if stage 0 "fetch"; then
   [ -n "$ravdess" ] || ../ravdess/local/download.sh downloads/ravdess
   [ -n "$emodb" ] || ../emodb/local/download.sh downloads/emodb
 fi
 
-if stage 1 "data directories: data/all, $data/{train,valid,test}"; then
+if stage 1 "data directories: data/all, $data/fold1/{train,valid,test}"; then
   ../ravdess/local/prepare.py "${ravdess:-downloads/ravdess}" data/ravdess
   ../emodb/local/prepare.py "${emodb:-downloads/emodb}" data/emodb
   emotion data combine data/both data/ravdess data/emodb
   emotion data subset data/both data/all --emotions anger,calm,disgust,fear,happiness,neutral,sadness,surprise
   emotion data validate data/all
-  emotion data split data/all conf/split.yaml data/bundled
+  emotion data split data/all conf/split.yaml "$data"
 fi
 
 if stage 2 "train"; then
-  $train_cmd "$dir/log/train.log" \
-    emotion train --conf "$conf" --train $data/train --valid $data/valid --exp "$dir" --seed "$seed" --device "$device"
+  each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
+    --seed "$seed" --device "$device"
 fi
 
 if stage 3 "calibrate on the validation speakers"; then
-  $evaluate_cmd "$dir/log/calibrate.log" emotion calibrate "$dir" $data/valid --device "$device"
+  each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"
 fi
 
 if stage 4 "evaluate on the test speakers"; then
-  $evaluate_cmd "$dir/log/evaluate.log" emotion evaluate "$dir" $data/test --device "$device"
+  each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"
 fi
 
 if stage 5 "results"; then
@@ -55,5 +54,5 @@ if stage 5 "results"; then
 fi
 
 if stage 6 "pack the model and its card into the package"; then
-  local/pack.py "$dir" ../../emotion/pretrained
+  local/pack.py "$root/fold1/seed$seed" ../../emotion/pretrained
 fi

@@ -15,7 +15,7 @@
 # Paths count from this folder. What is done is skipped, a training that was stopped goes on.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml seed=1 nj=1 device=auto exp=exp
+stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto exp=exp
 . ../common.sh   # log, stage, run, options
 options stage stop_stage corpus conf seed nj device exp -- "$@"
 . ./path.sh      # the emotion command
@@ -35,34 +35,16 @@ if stage 1 "data directories: data/all, $data/fold<k>/{train,valid,test}"; then
 fi
 
 if stage 2 "train"; then
-  ks=$(folds "$data")
-  for k in $ks; do
-    dir=$root/fold$k/seed$seed
-    job $train_cmd "$dir/log/train.log" \
-      emotion train --conf "$conf" --train "$data/fold$k/train" --valid "$data/fold$k/valid" --exp "$dir" \
-      --seed "$seed" --device "$device"
-  done
-  finish
+  each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
+    --seed "$seed" --device "$device"
 fi
 
 if stage 3 "calibrate on the validation speakers"; then
-  ks=$(folds "$data")
-  for k in $ks; do
-    dir=$root/fold$k/seed$seed
-    job $evaluate_cmd "$dir/log/calibrate.log" \
-      emotion calibrate "$dir" "$data/fold$k/valid" --device "$device"
-  done
-  finish
+  each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"
 fi
 
 if stage 4 "evaluate on the test speakers"; then
-  ks=$(folds "$data")
-  for k in $ks; do
-    dir=$root/fold$k/seed$seed
-    job $evaluate_cmd "$dir/log/evaluate.log" \
-      emotion evaluate "$dir" "$data/fold$k/test" --device "$device"
-  done
-  finish
+  each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"
 fi
 
 if stage 5 "results"; then

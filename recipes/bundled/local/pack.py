@@ -64,11 +64,11 @@ def page(card: dict, model: checkpoint.Checkpoint, measured: dict) -> str:
     num_weights = sum(weight.numel() for weight in model.model.parameters())
     lines = [
         "# The bundled model", "",
-        f"Series of CNN and bidirectional LSTM, {num_weights:,} weights, trained by `recipes/bundled/run.sh`", 
+        f"Series of CNN and bidirectional LSTM, {num_weights:,} weights, trained by `recipes/bundled/run.sh`",
         f"(seed {card['seed']}, epoch {card['epoch']} chosen by {card['selected_by']}, commit {card['commit']}).", "",
         f"Answers: {', '.join(model.labels)} (calm counts as neutral).", "",
         "## Data", "",
-        *(f"- {data['corpus']}. {data['train_speakers']} of them trained it." for data in card["data"].values()),
+        *(f"- {data['corpus']}. {data['train_speakers']} speakers trained it." for data in card["data"].values()),
         f"- Validation speakers: {', '.join(model.valid_speakers)}.", "",
         f"Licence of the weights: {card['licence']}. See LICENSE beside this file.", "",
         "## Measured on speakers it never heard", "", f"Protocol: {card['protocol']}.", "",
