@@ -217,6 +217,16 @@ def test_as_many_jobs_run_at_once_as_asked_and_no_more(script, nj, tmp_path):
     assert max(int(count) for count in (tmp_path / "counts").read_text().split()) == nj
 
 
+@pytest.mark.parametrize("cores, nj, threads", [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 4, 1)])
+def test_jobs_beside_each_other_share_the_cores(script, environment, cores, nj, threads):
+    getconf = Path(environment["PATH"].split(os.pathsep)[0]) / "getconf"
+    getconf.write_text(f"#!/bin/sh\necho {cores}\n")
+    getconf.chmod(0o755)
+    body = f"unset OMP_NUM_THREADS; nj={nj}; job printenv OMP_NUM_THREADS; finish"
+    assert script(body).stdout == f"{threads}\n"
+    assert script(body.removeprefix("unset OMP_NUM_THREADS; "), OMP_NUM_THREADS="5").stdout == "5\n"
+
+
 def test_a_job_does_not_eat_the_input_of_the_script(script):
     assert script("job cat; finish; cat", given="for the script").stdout == "for the script"
 
