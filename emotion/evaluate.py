@@ -117,11 +117,11 @@ def timelines(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Timel
 
 def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer) -> Posteriors:
     """Calibrated probabilities of every utterance beside its true class."""
+    targets = analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)  # first: refused before all is scored
     answers = timelines(utterances, analyzer)
     return Posteriors(
         tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels,
-        np.array(analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)),
-        np.stack([answer.probabilities for answer in answers]),
+        np.array(targets), np.stack([answer.probabilities for answer in answers]),
     )
 
 
@@ -138,9 +138,8 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temp
         return model.calibration
     utterances = datadir.read(directory)
     _refuse_heard(utterances, model.train_speakers, "trained on")
-    analyzer = Analyzer(model, device)
-    answers = timelines(utterances, analyzer)
     targets = np.array(model.scheme.indices(u.emotion for u in utterances))
+    answers = timelines(utterances, Analyzer(model, device))
     probabilities = np.stack([answer.probabilities for answer in answers])
     steps = np.concatenate([answer.step_probabilities for answer in answers])
     step_targets = np.repeat(targets, [len(answer.step_probabilities) for answer in answers])
@@ -231,11 +230,13 @@ def results(root: str | Path) -> str:
     add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
     for label in first["per_class"]:
         add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
-    folds = len(next(iter(found.values())))
-    lines.append("")
-    lines.append(
-        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
-        f"test speakers; 95 % interval of UAR over speakers (seed {min(summaries)}): "
-        f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}. Chance is {100 / len(first['per_class']):.1f}."
+    folds, present = len(next(iter(found.values()))), np.isfinite(list(first["per_class"].values())).sum()
+    interval = "" if first["num_speakers"] == 1 else (
+        f"; 95 % interval of UAR over speakers (seed {min(summaries)}): "
+        f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"
     )
+    lines += ["", (
+        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
+        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}. Chance is {100 / present:.1f}."
+    )]
     return "\n".join(lines)
