@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import subprocess
 import time
@@ -34,33 +35,28 @@ def train(
 ) -> Path:
     """Train on one data directory, choose the epoch on another; answers the path of the model file.
 
-    In exp_dir: config.yaml, epochs.csv, curves.png, tensorboard/, checkpoints/ and, last, model.safetensors. Where that
-    stands already nothing is done. Raises DataError where the two share a speaker or a recording.
+    In exp_dir: config.yaml, origin.json (commit, versions, data), epochs.csv, curves.png, tensorboard/, checkpoints/
+    and, last, model.safetensors. Where that stands already nothing is done.
+    Raises: DataError where the two share a speaker or a recording, SettingError where the folder holds an unfinished
+    training with other settings.
     """
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
     if model_path.exists():
         log.info("%s stands: training is done, skipped", model_path)
         return model_path
-    exp_dir.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(seed, verbose=False)
     place = choose_device(device)
-    scheme = labels.scheme(config.scheme)
-    parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
-    datadir.check_disjoint(**parts)
     options = {key: value for key, value in config.model.items() if key != "name"}
-    fresh = checkpoint.build(config.model["name"], options, config.frontend, scheme)
-    rate, memory = config.frontend.sample_rate, config.fit.memory_gigabytes
-    train_set = Recordings(parts["train"], scheme, rate, memory)
-    valid_set = Recordings(parts["valid"], scheme, rate, memory - train_set.kept_gigabytes)
-    for name, recordings in (("train", train_set), ("valid", valid_set)):
-        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).tolist()))
-        log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
-
+    fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme))
+    train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
     if config.frontend.normalisation == "global":
         fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
-    settings.write(resolved, exp_dir / "config.yaml")
+    origin = {
+        "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
+    }
+    _claim(exp_dir, resolved, {**origin, "train": str(train_dir), "valid": str(valid_dir)})
 
     system = System(fresh, config, train_set, valid_set, seed)
     with _quiet():
@@ -69,14 +65,48 @@ def train(
     chosen = epochs.best
     plot.curves(epochs.rows, exp_dir / "curves.png", chosen["epoch"])
     card = {
-        "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
-        "train_utterances": len(train_set), "valid_utterances": len(valid_set),
+        **origin, "train_utterances": len(train_set), "valid_utterances": len(valid_set),
         "epoch": chosen["epoch"], "selected_by": system.monitor, "valid_uar": chosen["valid_uar"],
     }
     speakers = {"train_speakers": train_set.speakers, "valid_speakers": valid_set.speakers}
     checkpoint.write(replace(fresh, card=card, **speakers), model_path)
     log.info("epoch %d chosen by %s; wrote %s", chosen["epoch"], system.monitor, model_path)
     return model_path
+
+
+def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.Scheme) -> tuple[Recordings, Recordings]:
+    """Both sets in memory as far as it goes, told about in the log."""
+    parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
+    datadir.check_disjoint(**parts)
+    rate, free = config.frontend.sample_rate, config.fit.memory_gigabytes
+    sets = []
+    for name, utterances in parts.items():
+        recordings = Recordings(utterances, scheme, rate, free)
+        free -= recordings.kept_gigabytes
+        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).tolist()))
+        log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
+        sets.append(recordings)
+    return sets[0], sets[1]
+
+
+def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
+    """Write down what is trained here; a training that was begun with other settings is not gone on with.
+
+    How long it goes on and in how much memory may change.
+    """
+    written = exp_dir / "config.yaml"
+
+    def lasting(config: Config) -> Config:
+        return replace(config, fit=replace(config.fit, max_epochs=1, stop_patience=1, memory_gigabytes=1.0))
+
+    if (exp_dir / "checkpoints" / "last.ckpt").exists() and lasting(settings.read(written)) != lasting(config):
+        raise settings.SettingError(
+            f"{exp_dir} holds an unfinished training with other settings ({written}): going on would mix the two. "
+            "Give another --exp, or remove the folder."
+        )
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    settings.write(config, written)
+    (exp_dir / "origin.json").write_text(json.dumps(origin, indent=1))
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:

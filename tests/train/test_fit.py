@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 import signal
@@ -12,6 +13,7 @@ from emotion import audio, checkpoint, cli, datadir, labels
 from emotion.datadir import DataError, Utterance
 from emotion.features import FrontendConfig
 from emotion.labels import LabelError
+from emotion.settings import SettingError
 from emotion.train import config, fit
 from emotion.train.augment import AugmentConfig
 from emotion.train.dataset import Recordings
@@ -176,6 +178,15 @@ def test_lightning_is_quiet_and_left_as_it_was(train, tmp_path, caplog, recwarn)
     assert {record.name for record in caplog.records} == {"emotion.train.fit"}
     assert not [w for w in recwarn if "lightning" in w.filename or "LeafSpec" in str(w.message)]
     assert [logger.level for logger in loggers] == levels
+
+
+def test_an_unfinished_training_is_not_gone_on_with_under_other_settings(train, quick, tmp_path):
+    train(tmp_path, max_epochs=1)
+    (tmp_path / "model.safetensors").unlink()   # as if it had been stopped
+    with pytest.raises(SettingError, match="with other settings .* Give another --exp"):
+        train(tmp_path, max_epochs=1, learning_rate=0.5)
+    train(tmp_path, max_epochs=2)
+    assert json.loads((tmp_path / "origin.json").read_text())["seed"] == 1
 
 
 def test_the_command_says_only_what_matters_and_goes_on_after_a_signal(corpus, quick, tmp_path):

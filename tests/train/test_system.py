@@ -30,13 +30,14 @@ def untrained(corpus, quick):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What each training step was: learning rate, norm of the gradient it took, samples of its utterances."""
+    """What each training step was: learning rate, norm of its gradient, samples of its utterances, random seed."""
     seen = []
 
     def note(self, outputs, batch, batch_index):
         norm = torch.stack([p.grad.norm() for p in self.model.parameters()]).norm().item()
         rate = self.optimizers().param_groups[0]["lr"]
-        seen.append({"rate": rate, "norm": norm, "samples": batch.num_samples.tolist()})
+        samples = batch.num_samples.tolist()
+        seen.append({"rate": rate, "norm": norm, "samples": samples, "seed": torch.initial_seed()})
 
     monkeypatch.setattr(System, "on_train_batch_end", note)
     return seen
@@ -114,6 +115,12 @@ def test_batch_size_and_longest_seconds_shape_the_batches(train, tmp_path, steps
     assert max(max(step["samples"]) for step in steps) == 0.28 * 16_000
 
 
+def test_every_epoch_and_every_seed_draws_other_noise(train, tmp_path, steps):
+    train(tmp_path / "1", seed=1)
+    train(tmp_path / "2", seed=2)
+    assert len({step["seed"] for step in steps}) == 4   # two trainings of two epochs of three steps
+
+
 @pytest.mark.parametrize("precision, autocast", [("float32", False), ("bfloat16", True)])
 def test_bfloat16_is_for_the_network_alone(train, quick, tmp_path, monkeypatch, precision, autocast):
     seen, heard, logits, waveforms = [], [], System._logits, augment.waveforms
@@ -130,9 +137,12 @@ def test_bfloat16_is_for_the_network_alone(train, quick, tmp_path, monkeypatch, 
 
 def test_training_augments_and_validation_does_not(train, quick, tmp_path, monkeypatch):
     heard, forward = {True: [], False: []}, Frontend.forward
-    monkeypatch.setattr(
-        Frontend, "forward", lambda self, *given: heard[self.training].extend(given[1]) or forward(self, *given)
-    )
+
+    def note(self, waveforms, lengths, *given):
+        heard[self.training].extend(lengths)
+        return forward(self, waveforms, lengths, *given)
+
+    monkeypatch.setattr(Frontend, "forward", note)
     masks, spectrogram = [], augment.spectrogram
     monkeypatch.setattr(augment, "spectrogram", lambda *given: masks.append(given) or spectrogram(*given))
     train(tmp_path, replace(quick, augment=replace(quick.augment, speeds=(0.5,))), max_epochs=1)
