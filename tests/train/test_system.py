@@ -30,7 +30,7 @@ def untrained(corpus, quick):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What each training step was: learning rate, norm of its gradient, samples of its utterances, random seed."""
+    """What each training step was: learning rate, norm of its gradient, samples of each utterance, seed."""
     seen = []
 
     def note(self, outputs, batch, batch_index):
