@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("root", metavar="ROOT", help="folder that holds fold*/seed*/posteriors.csv")
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
 
+    _data_commands(commands, command)
+    return parser
+
+
+def _data_commands(commands, command) -> None:
+    """`emotion data ...`; `command` adds one subcommand to a group."""
     data = commands.add_parser("data", help="Kaldi data directories: validate, fix, split, combine, subset.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, run, summary in (
@@ -103,7 +109,6 @@ def _parser() -> argparse.ArgumentParser:
         subset.add_argument(f"--{name}", metavar=what, type=lambda text: text.split(","))
     for name in ("first", "per-class"):
         subset.add_argument(f"--{name}", type=int, metavar="N")
-    return parser
 
 
 def _positive(text: str) -> int:

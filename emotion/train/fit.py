@@ -184,6 +184,7 @@ class Epochs(Callback):
         self.started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, system: System) -> None:
+        """Write the row, and the weights if no epoch was better."""
         names = ("train_loss", "valid_loss", "valid_uar", "valid_war", "learning_rate")
         row = {"epoch": trainer.current_epoch, **{name: float(trainer.callback_metrics[name]) for name in names}}
         row["seconds"] = time.monotonic() - self.started

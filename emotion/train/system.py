@@ -34,6 +34,7 @@ class System(lightning.LightningModule):
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
     def on_fit_start(self) -> None:
+        """Weights as fast convolutions want them; statistics of every speaker where those normalise."""
         self.model.to(memory_format=torch.channels_last)
         if self.config.frontend.normalisation == "speaker":
             for recordings in (self.train_set, self.valid_set):
@@ -53,6 +54,7 @@ class System(lightning.LightningModule):
                 group["lr"] = self.config.fit.learning_rate * (self.global_step + 1) / warmup
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch of waveforms. Raises ValueError naming its utterances where it is not finite."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # bfloat16 would add noise of its own
             waveforms, lengths = augment.waveforms(batch.waveforms, batch.num_samples, self.config.augment)
             mel, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
@@ -69,6 +71,7 @@ class System(lightning.LightningModule):
         self._valid.append((logits.cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
+        """Measure the whole validation set at once: recall by class is no mean over batches."""
         logits, targets = (torch.cat(part) for part in zip(*self._valid))
         self._valid.clear()
         probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
