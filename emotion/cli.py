@@ -137,13 +137,18 @@ def _score(options: argparse.Namespace) -> int:
         answers = analyzer.analyze(source)
     else:
         paths = [source]
-        answers = iter(analyzer.analyze([source]))
+        answers = _alone(analyzer, source)
     failed = _follow(scores.write(answers, options.output, analyzer), len(paths))
     if failed:
         print(f"{len(failed)} of {len(paths)} recordings could not be scored:", file=sys.stderr)
         for error in failed:
             print(f"  {error.name}: {error.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _alone(analyzer, source: str) -> Iterator:
+    """The answer for one recording, which is read when it is asked for: inside the time that is measured."""
+    yield from analyzer.analyze([source])
 
 
 def _follow(answers: Iterator, total: int) -> list:

@@ -91,6 +91,17 @@ def test_without_bad_files_the_exit_code_is_0(model, calls, tmp_path):
     assert [Path(json.loads(line)["path"]).name for line in table.open()] == ["c.wav"]
 
 
+@pytest.mark.parametrize("source", ["sub", "c.wav"])
+def test_the_rate_counts_the_time_of_reading_and_scoring(model, calls, tmp_path, capsys, monkeypatch, source):
+    clock = iter(range(0, 10_000, 10))   # ten seconds pass each time somebody looks
+    started = []
+    read, look = audio.blocks, lambda: started.append(True) or next(clock)
+    monkeypatch.setattr("emotion.cli.time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(audio, "blocks", lambda *args: started and read(*args))   # not read before the clock runs
+    assert main(["score", str(calls / source), "-o", str(tmp_path / "scores.csv"), "--model", model]) == 0
+    assert "scored 1 recordings, 1 s of audio, in 20.0 s: 0 s of audio per second" in capsys.readouterr().err
+
+
 def test_one_file_prints_its_label_segments_and_flags(model, tmp_path, capsys):
     path = record(tmp_path / "a.wav", seconds=0.4)
     assert main(["score", str(path), "--model", model]) == 0
