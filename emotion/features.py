@@ -29,7 +29,7 @@ class FrontendConfig:
     high_hz: float = 8000.0
     floor: float = 1e-10   # power below which the log is clamped
     deltas: bool = True   # slope and curvature of each band as two further channels
-    normalisation: str = "utterance"   # or global (training speakers), speaker (transductive: hears the whole speaker)
+    normalisation: str = "global"   # of the training speakers; or utterance, or speaker (transductive)
 
     def __post_init__(self):
         if self.normalisation not in NORMALISATIONS:
