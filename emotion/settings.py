@@ -75,6 +75,6 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    if origin is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise SettingError(f"{where}={value!r} must be of type {getattr(hint, '__name__', hint)}.")
