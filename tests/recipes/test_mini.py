@@ -19,7 +19,7 @@ def recipe(folder: Path, *options: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [folder / "recipes/mini/run.sh", *options], capture_output=True, text=True, cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},   # as in conftest.py
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
