@@ -178,15 +178,13 @@ class Analyzer:
     def _cut(self, job: _Job) -> Iterator[_Window]:
         """Windows of one recording, read block by block."""
         held = np.empty(0, np.float32)
-        start = 0
         for block in job.recording.blocks():
             job.hear(block)
             held = np.concatenate([held, block]) if len(held) else block
             while len(held) > self._window:
-                yield job.add(start, held[: self._window])
-                start += self._hop
+                yield job.add(held[: self._window])
                 held = held[self._hop :]
-        yield job.add(start, held)
+        yield job.add(held)
 
     @torch.inference_mode()
     def _answer(self, queue: list[_Window]) -> None:
@@ -240,7 +238,6 @@ class Analyzer:
 @dataclass(eq=False)
 class _Window:
     job: _Job
-    start: int
     waveform: np.ndarray | None
     probabilities: np.ndarray | None = None
     steps: np.ndarray | None = None
@@ -266,8 +263,8 @@ class _Job:
         self.energy += float(np.dot(block, block))
         self.num_clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
 
-    def add(self, start: int, waveform: np.ndarray) -> _Window:
-        self.windows.append(_Window(self, start, waveform))
+    def add(self, waveform: np.ndarray) -> _Window:
+        self.windows.append(_Window(self, waveform))
         return self.windows[-1]
 
     @property
