@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from .masking import clear, mask
+from .slopes import deltas
 
 NORMALISATIONS = ("utterance", "global", "speaker")
 
@@ -150,26 +151,6 @@ class Frontend(nn.Module):
                 new = [part[row] for part in batch]
                 sums[speaker] = [a + b for a, b in zip(sums[speaker], new)] if speaker in sums else new
         return {speaker: tuple(x.float() for x in from_moments(*parts)) for speaker, parts in sums.items()}
-
-
-def deltas(mel: Tensor, lengths: Tensor, width: int = 2) -> Tensor:
-    """Slope of each band over time, by regression over 2 * width + 1 frames.
-
-    Shape:  mel (batch, frames, bands), lengths (batch,) -> the same as mel.   Unit: log energy per frame.
-    Raises: ValueError if width < 1.
-    Source: Young et al., The HTK Book 3.4, section 5.9 (edges repeat the first and last frame of each utterance).
-    """
-    if width < 1:
-        raise ValueError(f"width={width} must be at least 1: a slope needs a neighbour. Use 2.")
-    frames = torch.arange(mel.shape[1], device=mel.device)
-    last = (lengths - 1)[:, None]
-
-    def shifted(offset: int) -> Tensor:
-        index = torch.minimum((frames + offset).clamp(min=0)[None], last)  # (batch, frames)
-        return mel.gather(1, index[..., None].expand_as(mel))
-
-    slope = sum(offset * (shifted(offset) - shifted(-offset)) for offset in range(1, width + 1))
-    return slope / (2 * sum(offset**2 for offset in range(1, width + 1)))
 
 
 def moments(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from emotion import audio
-from emotion.features import NORMALISATIONS, Frontend, FrontendConfig, deltas, from_moments, moments
+from emotion.features import NORMALISATIONS, Frontend, FrontendConfig, from_moments, moments
+from emotion.slopes import deltas
 
 LEVEL = FrontendConfig(deltas=False)
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000)

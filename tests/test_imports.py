@@ -13,10 +13,10 @@ PACKAGE = Path(emotion.__file__).parent
 NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.py") if path.stem != "output"]
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
-    **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "settings"], ""),
+    **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "settings", "slopes"], ""),
     **dict.fromkeys(["timeline", "models.output", "train"], ""),
 
-    "features": "masking",
+    "features": "masking slopes",
     "blocks": "masking",
     **dict.fromkeys(NETWORKS, "blocks masking models.output"),
     "models": " ".join(["settings models.output", *NETWORKS]),
