@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import audio, checkpoint
 from .checkpoint import Checkpoint
-from .hardware import choose_device
+from .hardware import channels_last, choose_device
 from .timeline import SegmentConfig, Timeline, segment
 
 BUNDLED = Path(__file__).with_name("pretrained") / checkpoint.FILE_NAME
@@ -85,7 +85,7 @@ class Analyzer:
         self.checkpoint = model if isinstance(model, Checkpoint) else checkpoint.read(model or BUNDLED)
         self.device = choose_device(device)
         self.windows, self.segments = windows, segments
-        self._model = self.checkpoint.model.to(self.device, memory_format=torch.channels_last).eval()
+        self._model = channels_last(self.checkpoint.model.to(self.device)).eval()
         self._frontend = self.checkpoint.frontend.to(self.device).eval()
         settings = self.checkpoint.frontend.config
         reach = self._model.reach
@@ -203,8 +203,8 @@ class Analyzer:
                 statistics = tuple(
                     torch.stack(part).to(self.device) for part in zip(*(w.job.recording.statistics for w in batch))
                 )
-            mel, lengths = self._frontend(waveforms.to(self.device), num_samples, statistics)
-            output = self._model(mel.contiguous(memory_format=torch.channels_last), None, lengths)
+            mel, prosody, lengths = self._frontend(waveforms.to(self.device), num_samples, statistics)
+            output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
             probabilities = self.checkpoint.calibration.apply_utterance(output.logits).cpu().numpy()
             steps = self.checkpoint.calibration.apply_steps(output.step_logits).cpu().numpy()
             for i, window in enumerate(batch):
@@ -232,6 +232,7 @@ class Analyzer:
             step_probabilities=step_probabilities,
             segments=segment(step_probabilities, self.labels, self.step_seconds, duration, self.segments),
             flags=job.flags(self.sample_rate),
+            unknown_below=self.checkpoint.calibration.unknown_below,
         )
 
 

@@ -1,4 +1,4 @@
-"""The parts that networks are built of. Each removes one annoyance; none knows which model it stands in.
+"""The parts that networks are built of, and their options. None knows which model it stands in.
 
 Maps are (batch, channels, frames, bands), sequences (batch, steps, features). `lengths` counts the true frames or steps
 of each utterance: every block reads zeros beyond them, so an utterance scores the same alone and in any batch.
@@ -52,53 +52,249 @@ class Conv(nn.Module):
         return clear(maps.relu() if self.relu else maps, lengths), lengths
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions with a shortcut around them, max pooling over (time, frequency), dropout of whole channels.
+class SqueezeExcite(nn.Module):
+    """Scales each channel by what all channels are like on average over the utterance.
 
-    Where the number of channels changes, the shortcut is a 1x1 convolution.
+    Source: Hu et al. 2018, Squeeze-and-excitation networks; the mean is over true frames only.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4):
+        super().__init__()
+        inner = max(4, channels // reduction)  # fewer could all be dead
+        self.squeeze, self.excite = nn.Linear(channels, inner), nn.Linear(inner, channels)
+
+    def forward(self, maps: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: maps (batch, channels, frames, bands), zero in the padding, lengths (batch,) -> the same."""
+        mean = maps.sum((2, 3)) / (lengths[:, None] * maps.shape[3])
+        return maps * self.excite(self.squeeze(mean).relu()).sigmoid()[:, :, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """Convolutions with a shortcut around them, max pooling over (time, frequency), dropout of whole channels.
+
+    Two of the kernel's size; with a bottleneck one, on channels that a 1x1 convolution has reduced by that factor and
+    another restores. Where the number of channels changes, the shortcut is a 1x1 convolution.
     Source: He et al. 2016, Deep residual learning for image recognition.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, pool: tuple[int, int], dropout: float):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, pool: tuple[int, int], dropout: float,
+        bottleneck: int = 1, se: bool = False,
+    ):
         super().__init__()
-        self.first = Conv(inputs, outputs, kernel)
-        self.second = Conv(outputs, outputs, kernel, relu=False)
+        if bottleneck == 1:
+            layers = [Conv(inputs, outputs, kernel), Conv(outputs, outputs, kernel, relu=False)]
+        else:
+            inner = max(1, outputs // bottleneck)
+            layers = [Conv(inputs, inner, 1), Conv(inner, inner, kernel), Conv(inner, outputs, 1, relu=False)]
+        self.layers = nn.ModuleList(layers)
+        self.se = SqueezeExcite(outputs) if se else None
         self.shortcut = Conv(inputs, outputs, 1, relu=False) if inputs != outputs else None
         self.pool = pool
         self.dropout = nn.Dropout2d(dropout)
 
     def reach(self, before: Reach) -> Reach:
-        return self.second.reach(self.first.reach(before)).through(self.pool[0], self.pool[0])
+        for layer in self.layers:
+            before = layer.reach(before)
+        return before.through(self.pool[0], self.pool[0])
 
     def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / p, bands / p), (batch,)."""
         around = maps if self.shortcut is None else self.shortcut(maps, lengths)[0]
-        inner, _ = self.second(*self.first(maps, lengths))
-        maps = (inner + around).relu()  # never below 0: zeros in the padding cannot win the maximum
+        for layer in self.layers:
+            maps, _ = layer(maps, lengths)
+        if self.se is not None:
+            maps = self.se(maps, lengths)
+        maps = (maps + around).relu()  # never below 0: zeros in the padding cannot win the maximum
         maps = nn.functional.max_pool2d(maps, self.pool, ceil_mode=True)
         return self.dropout(maps), strided(lengths, self.pool[0])
 
 
-class BiLSTM(nn.Module):
-    """Bidirectional LSTM over padded sequences.
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig:
+    channels: tuple[int, ...] = (16, 32, 64)   # one residual block each
+    kernel: int = 3   # of the residual blocks; the stem's is 5
+    stem_stride: tuple[int, int] = (4, 2)   # (time, frequency)
+    pools: tuple[tuple[int, int], ...] = ((1, 2), (1, 2), (1, 2))   # (time, frequency) after each block
+    bottleneck: int = 1   # 1x1 convolutions divide the channels by this inside each block; 1: none
+    bands: str = "flatten"   # into a step's features, or their "average" over frequency
+    features: int = 128   # of each step: one linear layer over its channels (and bands)
+    se: bool = False   # squeeze-and-excitation in each block and on the features
+    cnn_dropout: float = 0.1
+
+    def __post_init__(self):
+        if len(self.channels) != len(self.pools) or not self.channels:
+            raise ValueError(
+                f"channels={self.channels} and pools={self.pools} must have one entry for each residual block. "
+                "Give both the same length."
+            )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel} must be odd: an even one shifts time. Use 3 or 5.")
+        if self.bands not in ("flatten", "average"):
+            raise ValueError(f"bands={self.bands!r} must be flatten or average.")
+        steps = (*self.stem_stride, *(size for pool in self.pools for size in pool))
+        if min(self.features, self.kernel, self.bottleneck, *self.channels, *steps) < 1:
+            raise ValueError(
+                "features, kernel, bottleneck, channels, stem_stride and pools must be at least 1. "
+                "Use 1 for a stride or pool that shortens nothing."
+            )
+
+
+class PatchCNN(nn.Module):
+    """Scans spectral patches: stem, residual blocks, one linear layer over the bands of each step.
+
+    num_contours: of prosody, joined at the input. Contours are alike in all bands, and so a 2D convolution over them is
+    a 1D one over time that is added to all bands: the same at a fraction of the work.
+    """
+
+    def __init__(self, num_channels: int, num_bands: int, config: CNNConfig, num_contours: int = 0):
+        super().__init__()
+        widths = [config.channels[0], *config.channels]
+        self.stem = Conv(num_channels, widths[0], kernel=5, stride=config.stem_stride)
+        self.contours = None
+        if num_contours:
+            self.contours = nn.Conv1d(num_contours, widths[0], 5, config.stem_stride[0], padding=2, bias=False)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs, outputs, config.kernel, pool, config.cnn_dropout, config.bottleneck, config.se)
+            for inputs, outputs, pool in zip(widths, widths[1:], config.pools)
+        )
+        num_bands = -(-num_bands // config.stem_stride[1])
+        self.reach = self.stem.reach(Reach())
+        for block in self.blocks:
+            num_bands = -(-num_bands // block.pool[1])
+            self.reach = block.reach(self.reach)
+        self.flatten = config.bands == "flatten"
+        self.project = nn.Linear(config.channels[-1] * (num_bands if self.flatten else 1), config.features)
+        self.se = SqueezeExcite(config.features) if config.se else None
+
+    def forward(self, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape: mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,) ->
+        (batch, steps, features), zero in the padding, and (batch,) steps.
+        """
+        maps, steps = self._stem(clear(mel, lengths), prosody, lengths)
+        for block in self.blocks:
+            maps, steps = block(maps, steps)
+        maps = maps.transpose(1, 2)  # (batch, steps, channels, bands)
+        features = self.project(maps.flatten(2) if self.flatten else maps.mean(3)).relu()
+        features = features * mask(steps, features.shape[1])[..., None].to(features.dtype)
+        if self.se is not None:
+            features = self.se(features.transpose(1, 2)[..., None], steps)[..., 0].transpose(1, 2)
+        return features, steps
+
+    def _stem(self, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        if self.contours is None:
+            return self.stem(mel, lengths)
+        inside = (prosody * mask(lengths, prosody.shape[1])[..., None].to(prosody.dtype)).transpose(1, 2)
+        maps = self.stem.conv(mel) + self.contours(inside)[..., None]  # (batch, channels, steps, 1)
+        steps = strided(lengths, self.stem.stride[0])
+        return clear(self.stem.norm(maps).relu(), steps), steps
+
+
+class FrameStack(nn.Module):
+    """Frames stacked into steps, one linear layer on each."""
+
+    def __init__(self, inputs: int, outputs: int, stacked_frames: int):
+        super().__init__()
+        self.stacked_frames = stacked_frames
+        self.project = nn.Linear(stacked_frames * inputs, outputs)
+        self.reach = Reach().through(stacked_frames, stacked_frames)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape: frames (batch, frames, inputs), lengths (batch,) -> (batch, frames / s, outputs), (batch,)."""
+        frames = frames.masked_fill(~mask(lengths, frames.shape[1])[..., None], 0)
+        missing = -frames.shape[1] % self.stacked_frames
+        frames = nn.functional.pad(frames, (0, 0, 0, missing))
+        steps = frames.unflatten(1, (-1, self.stacked_frames)).flatten(2)
+        return self.project(steps).relu(), strided(lengths, self.stacked_frames)
+
+
+class LSTM(nn.Module):
+    """LSTM over padded sequences, one-way or bidirectional; `residual` adds its input to its output.
 
     The backward direction runs over each sequence turned round in its own length, which gives what packing gives and
     keeps the fast kernel for padded batches (1.4 to 2 times faster than packing in training on a CPU, measured).
     """
 
-    def __init__(self, inputs: int, width: int, num_layers: int, dropout: float):
+    def __init__(
+        self, inputs: int, width: int, num_layers: int, dropout: float, bidirectional: bool = True,
+        residual: bool = False,
+    ):
         super().__init__()
-        sizes = [inputs] + [2 * width] * (num_layers - 1)
+        self.outputs = (1 + bidirectional) * width
+        sizes = [inputs] + [self.outputs] * (num_layers - 1)
         self.ahead = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
-        self.back = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
+        self.back = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes if bidirectional)
+        self.around = None
+        if residual:
+            self.around = nn.Linear(inputs, self.outputs, bias=False) if inputs != self.outputs else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, steps, 2 * width), after dropout."""
-        for ahead, back in zip(self.ahead, self.back):
-            backward = reverse(back(reverse(steps, lengths))[0], lengths)
-            steps = self.dropout(torch.cat([ahead(steps)[0], backward], dim=2))
-        return steps
+        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, steps, outputs), after dropout."""
+        around = None if self.around is None else self.around(steps)
+        for layer, ahead in enumerate(self.ahead):
+            answers = [ahead(steps)[0]]
+            if self.back:
+                answers.append(reverse(self.back[layer](reverse(steps, lengths))[0], lengths))
+            steps = self.dropout(torch.cat(answers, dim=2))
+        return steps if around is None else steps + around
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    transformer_layers: int = 0   # before the LSTM
+    transformer_heads: int = 4
+    transformer_dropout: float = 0.1
+    lstm_layers: int = 1   # 0: no LSTM
+    lstm_width: int = 96   # of each direction
+    lstm_dropout: float = 0.5
+    bidirectional: bool = True
+    lstm_residual: bool = False   # adds the LSTM's input to its output
+
+    def __post_init__(self):
+        if min(self.transformer_layers, self.lstm_layers) < 0 or min(self.lstm_width, self.transformer_heads) < 1:
+            raise ValueError(
+                "transformer_layers and lstm_layers must be at least 0, lstm_width and transformer_heads at least 1. "
+                "Use 0 layers for none."
+            )
+
+
+class Memory(nn.Module):
+    """What follows features over time: Transformer encoder layers, then an LSTM; either may be left out.
+
+    The Transformer has no position code: convolution before it and the LSTM behind it know the order.
+    Source: Vaswani et al. 2017, Attention is all you need; normalised first, as Xiong et al. 2020.
+    """
+
+    def __init__(self, inputs: int, config: MemoryConfig):
+        super().__init__()
+        if config.transformer_layers and inputs % config.transformer_heads:
+            raise ValueError(
+                f"{inputs} features cannot be shared by transformer_heads={config.transformer_heads}: "
+                "each head takes an equal part. Choose a divisor."
+            )
+        self.transformer = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                inputs, config.transformer_heads, 2 * inputs, config.transformer_dropout,
+                batch_first=True, norm_first=True,
+            )
+            for _ in range(config.transformer_layers)
+        )
+        self.lstm = None
+        if config.lstm_layers:
+            self.lstm = LSTM(
+                inputs, config.lstm_width, config.lstm_layers, config.lstm_dropout,
+                config.bidirectional, config.lstm_residual,
+            )
+        self.dropout = nn.Dropout(config.lstm_dropout if self.lstm is None else 0.0)
+        self.outputs = inputs if self.lstm is None else self.lstm.outputs
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, steps, outputs), after dropout."""
+        padding = ~mask(lengths, steps.shape[1])
+        for layer in self.transformer:
+            steps = layer(steps.masked_fill(padding[..., None], 0), src_key_padding_mask=padding)
+        return self.dropout(steps if self.lstm is None else self.lstm(steps, lengths))
 
 
 class AttentionPool(nn.Module):
@@ -116,3 +312,87 @@ class AttentionPool(nn.Module):
         """Shape: steps (batch, steps, inputs), lengths (batch,) -> weights (batch, steps), zero in the padding."""
         scores = self.score(steps).squeeze(2).float()
         return scores.masked_fill(~mask(lengths, steps.shape[1]), float("-inf")).softmax(1)
+
+
+POOLINGS = ("attention", "mean", "statistics", "last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    pooling: str = "attention"   # of steps into the utterance: attention, mean, statistics, last
+    sex_head: bool = False   # a second answer: the speaker's sex
+
+    def __post_init__(self):
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling={self.pooling!r} must be one of {', '.join(POOLINGS)}.")
+
+
+class Pool(nn.Module):
+    """Steps to one vector for the utterance, and the share of each step in it.
+
+    attention   weighted mean, weights learned           statistics   mean, then deviation behind it
+    mean        all steps alike                          last         each direction of the LSTM at its own end
+    """
+
+    def __init__(self, inputs: int, pooling: str, bidirectional: bool):
+        super().__init__()
+        self.pooling, self.bidirectional = pooling, bidirectional
+        self.attention = AttentionPool(inputs, max(8, inputs // 2)) if pooling == "attention" else None
+        self.outputs = 2 * inputs if pooling == "statistics" else inputs
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape: steps (batch, steps, inputs), lengths (batch,) -> (batch, outputs), (batch, steps); both float32."""
+        inside = mask(lengths, steps.shape[1])
+        steps = steps.float().masked_fill(~inside[..., None], 0)
+        if self.pooling == "last":
+            return self._ends(steps, lengths)
+        weights = inside / lengths[:, None] if self.attention is None else self.attention(steps, lengths)
+        mean = (weights[..., None] * steps).sum(1)  # not einsum: autocast would round it to bfloat16
+        if self.pooling != "statistics":
+            return mean, weights
+        variance = (weights[..., None] * (steps - mean[:, None]).square()).sum(1)
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1), weights
+
+    def of_steps(self, steps: Tensor, vector: Tensor) -> Tensor:
+        """Each step as a vector like the utterance's: with statistics the utterance's deviation stands behind it.
+
+        Shape: steps (batch, steps, inputs), vector (batch, outputs) -> (batch, steps, outputs).
+        """
+        if self.pooling != "statistics":
+            return steps
+        deviation = vector[:, None, steps.shape[2]:].expand(-1, steps.shape[1], -1)
+        return torch.cat([steps, deviation.to(steps.dtype)], dim=2)
+
+    def _ends(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        last = nn.functional.one_hot(lengths - 1, steps.shape[1]).float()
+        end = (last[..., None] * steps).sum(1)
+        if not self.bidirectional:
+            return end, last
+        half = steps.shape[2] // 2
+        first = nn.functional.one_hot(torch.zeros_like(lengths), steps.shape[1]).float()
+        return torch.cat([end[:, :half], steps[:, 0, half:]], dim=1), (first + last) / 2
+
+
+class Head(nn.Module):
+    """From steps to answers: logits of the utterance and, by the same linear layer, of each step.
+
+    The utterance's logits are the mean of its steps' logits, weighted by their share; with statistics the deviation
+    of the utterance counts in every step alike. Only with "last" they are those of the two ends.
+    """
+
+    def __init__(self, inputs: int, num_classes: int, config: HeadConfig, bidirectional: bool):
+        super().__init__()
+        self.pool = Pool(inputs, config.pooling, bidirectional)
+        self.classifier = nn.Linear(self.pool.outputs, num_classes)
+        self.sex = nn.Linear(self.pool.outputs, 2) if config.sex_head else None
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Shape: steps (batch, steps, inputs), lengths (batch,) -> logits, step_logits, weights, heads of an Output."""
+        vector, weights = self.pool(steps, lengths)
+        step_logits = self.classifier(self.pool.of_steps(steps, vector)).float()
+        if self.pool.pooling == "last":
+            logits = self.classifier(vector).float()
+        else:
+            logits = (weights[..., None] * step_logits).sum(1)
+        heads = {} if self.sex is None else {"sex": self.sex(vector).float()}
+        return logits, step_logits, weights, heads

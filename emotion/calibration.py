@@ -1,9 +1,9 @@
-"""Temperature: one number that makes confidence mean what it says, and never changes a label."""
+"""Temperatures that make confidence mean what it says, and the confidence below which the answer is `unknown`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,21 +12,26 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """Divides logits before the softmax: above 1 answers grow less sure, below 1 surer; their order stays.
+class Calibration:
+    """Temperatures divide logits before the softmax: above 1 answers grow less sure, below 1 surer; their order stays.
 
-    Utterance and step logits have their own, as pooling over time makes the one surer than the other.
+    Utterance and step logits have their own, as pooling over time makes the one surer than the other. An utterance
+    whose confidence is less than unknown_below is called unknown; 0 never is.
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017, section 4.2.
     """
 
     utterance: float = 1.0
     step: float = 1.0
+    unknown_below: float = 0.0
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
-            if not LOWEST <= value <= HIGHEST:
+        for name in ("utterance", "step"):
+            if not LOWEST <= (value := getattr(self, name)) <= HIGHEST:
                 raise ValueError(f"temperature {name}={value} must be in [{LOWEST}, {HIGHEST}]: outside, "
                                  "every answer is certain or none is. Use fit_temperature, or 1.0 for none.")
+        if not 0 <= self.unknown_below < 1:
+            raise ValueError(f"unknown_below={self.unknown_below} must be in [0, 1): at 1 nothing would ever be "
+                             "answered. Use fit_threshold, or 0 to answer always.")
 
     def apply_utterance(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities of whole utterances.   Shape: (batch, classes) -> the same."""
@@ -83,6 +88,19 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         middle = (cold + hot) / 2
         cold, hot = (middle, hot) if slope(middle) > 0 else (cold, middle)
     return min(max(math.exp((cold + hot) / 2), LOWEST), HIGHEST)
+
+
+def fit_threshold(probabilities: Tensor, share: float = 0.1) -> float:
+    """The confidence that this share of utterances stays below: those are held back as unknown.
+
+    Shape:  probabilities (n, classes), calibrated, of recordings like those to come.
+    Raises: ValueError for a share outside [0, 1) or no utterance.
+    Source: Geifman and El-Yaniv, Selective classification for deep neural networks, 2017 (confidence as the selector).
+    """
+    if not 0 <= share < 1 or not len(probabilities):
+        raise ValueError(f"share={share} must be in [0, 1) and {len(probabilities)} utterances at least one: of nothing "
+                         "no part can be held back. Use 0.1, or 0 to answer always.")
+    return float(probabilities.detach().double().max(dim=1).values.quantile(share)) if share else 0.0
 
 
 def _softmax(logits: Tensor, temperature: float) -> Tensor:

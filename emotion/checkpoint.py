@@ -17,12 +17,12 @@ from safetensors.torch import save
 from torch import nn
 
 from . import models
-from .calibration import Temperature
+from .calibration import Calibration
 from .features import Frontend, FrontendConfig
 from .labels import Scheme
 from .settings import from_plain, to_plain
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "model.safetensors"
 
 
@@ -42,7 +42,7 @@ class Checkpoint:
     model: nn.Module
     frontend: Frontend
     scheme: Scheme
-    calibration: Temperature = Temperature()
+    calibration: Calibration = Calibration()
     train_speakers: tuple[str, ...] = ()
     valid_speakers: tuple[str, ...] = ()
     card: dict = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Checkpoint:
         """Class names in the order of the outputs."""
         return self.scheme.classes
 
-    def with_calibration(self, calibration: Temperature) -> Checkpoint:
+    def with_calibration(self, calibration: Calibration) -> Checkpoint:
         return replace(self, calibration=calibration)
 
     @property
@@ -66,11 +66,10 @@ class Checkpoint:
         return weights.hexdigest()[:16]
 
 
-def build(
-    name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **further
-) -> Checkpoint:
+def build(name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **further) -> Checkpoint:
     """A checkpoint around a new, untrained model of that name."""
-    model = models.build(name, frontend.num_channels, frontend.num_bands, len(scheme.classes), options)
+    inputs = models.Inputs(frontend.num_channels, frontend.num_bands, frontend.num_contours)
+    model = models.build(name, inputs, len(scheme.classes), options)
     return Checkpoint(name, model, Frontend(frontend), scheme, **further)
 
 
@@ -148,14 +147,13 @@ def _header(checkpoint: Checkpoint) -> dict:
 
 def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
     if header["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. Install a newer emotion."
-        )
+        remedy = "Train it again." if header["format"] < FORMAT else "Install a newer emotion."
+        raise CheckpointError(f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. {remedy}")
     checkpoint = build(
         header["model"]["name"], header["model"]["options"],
         from_plain(FrontendConfig, header["frontend"], "frontend"),
         Scheme(header["scheme"]["name"], dict(header["scheme"]["mapping"])),
-        calibration=from_plain(Temperature, header["calibration"], "calibration"),
+        calibration=from_plain(Calibration, header["calibration"], "calibration"),
         train_speakers=tuple(header["train_speakers"]),
         valid_speakers=tuple(header["valid_speakers"]),
         card=header["card"],

@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3"
     )
+    train.add_argument("--init", metavar="MODEL", help="start from the weights of this model")
+    train.add_argument(
+        "--teachers", nargs="+", default=[], metavar="MODEL", help="learn also what these models answer (distillation)"
+    )
     computing(train, model=False)
 
     calibrate = command("calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers.")
@@ -204,7 +208,10 @@ def _train(options: argparse.Namespace) -> None:
     from .train import config, fit
 
     settings = config.read(options.conf, options.set)
-    fit.train(settings, options.train, options.valid, options.exp, options.seed, options.device)
+    fit.train(
+        settings, options.train, options.valid, options.exp, options.seed, options.device,
+        options.init, options.teachers,
+    )
 
 
 def _calibrate(options: argparse.Namespace) -> None:

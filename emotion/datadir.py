@@ -5,6 +5,7 @@
     spk2utt      <speaker-id> <utterance-id> ...      utt2spk turned round
     utt2emotion  <utterance-id> <emotion>
     utt2dur      <utterance-id> <seconds>             optional
+    spk2gender   <speaker-id> <m or f>                optional
     segments     <utterance-id> <recording-id> <start s> <end s>    optional; then wav.scp lists recordings
 
 Tables are sorted by bytes (LC_ALL=C), and utterance ids begin with their speaker so that both orders agree.
@@ -49,6 +50,7 @@ class Utterance:
     start_seconds: float | None = None
     stop_seconds: float | None = None
     duration_seconds: float | None = None
+    sex: str | None = None   # of the speaker, m or f
 
     def __post_init__(self):
         for name, word in (("id", self.id), ("speaker", self.speaker)):
@@ -68,6 +70,9 @@ class Utterance:
             )
         if self.duration_seconds is not None and not 0 < self.duration_seconds < math.inf:
             raise DataError(f"duration {self.duration_seconds} of {self.id} must be above 0 s. Correct it.")
+        if self.sex not in (None, "m", "f"):
+            raise DataError(f"sex {self.sex!r} of {self.speaker} must be m or f, as in spk2gender. Correct it, "
+                            "or leave it out.")
 
 
 def c_order(text: str) -> bytes:
@@ -136,6 +141,9 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
         wavs = _column(directory / "wav.scp", speakers)
         spans = {u: (u, None, None) for u in speakers}
     durations = _column(directory / "utt2dur", speakers) if (directory / "utt2dur").exists() else {}
+    sexes = {}
+    if (directory / "spk2gender").exists():
+        sexes = _column(directory / "spk2gender", dict.fromkeys(speakers.values(), ""), "speaker")
     pipes = [recording for recording, wav in wavs.items() if wav.endswith("|")]
     if pipes and not allow_pipes:
         raise DataError(
@@ -149,15 +157,16 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
         recording, *span = spans[u]
         try:
             duration = float(durations[u]) if durations else None
-            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration))
+            sex = sexes.get(speakers[u])
+            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration, sex))
         except ValueError as error:
             kind = labels.LabelError if isinstance(error, labels.LabelError) else DataError
             raise kind(f"{directory}: {u}: {error}") from None
     return utterances
 
 
-def _column(path: Path, like: Mapping[str, str] | None = None) -> dict[str, str]:
-    """{id: value} of a table that lists each id once and, given `like` (utt2spk), the same ids."""
+def _column(path: Path, like: Mapping[str, str] | None = None, kind: str = "utterance") -> dict[str, str]:
+    """{id: value} of a table that lists each id once and, given `like` (from utt2spk), the same ids."""
     if not path.is_file():
         raise DataError(f"no such file {path}: no data directory without it. Name another, or write it.")
     rows = read_table(path)
@@ -166,7 +175,7 @@ def _column(path: Path, like: Mapping[str, str] | None = None) -> dict[str, str]
         raise DataError(f"{path} has an id twice, or lines without a value. {_FIX}")
     if like is not None and column.keys() != like.keys():
         odd = few(column.keys() ^ like.keys())
-        raise DataError(f"{path} and utt2spk do not have identical utterance-id lists: {odd}. {_FIX}")
+        raise DataError(f"{path} and utt2spk do not have identical {kind}-id lists: {odd}. {_FIX}")
     return column
 
 
@@ -180,11 +189,13 @@ def _span(utterance: str, value: str) -> tuple[str, float, float]:
 
 
 def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:
-    """Writes wav.scp, utt2spk, spk2utt, utt2emotion; segments if there are spans; utt2dur if all are known.
+    """Writes wav.scp, utt2spk, spk2utt, utt2emotion; segments if there are spans; utt2dur and spk2gender if
+    duration and sex of all are known.
 
-    Each table is replaced whole; segments and utt2dur go where they no longer apply. Among spans, a recording
-    takes the id of its first utterance, and a whole recording becomes the span of its duration.
-    Raises: DataError, before it writes, for no utterances, an id twice, ids without their speaker in front.
+    Each table is replaced whole; optional ones go where they no longer apply. Among spans, a recording takes
+    the id of its first utterance, and a whole recording becomes the span of its duration.
+    Raises: DataError, before it writes, for no utterances, an id twice, ids without their speaker in front, a
+    speaker of two sexes.
     """
     directory, utterances = Path(directory), _sorted(utterances)
     utt2spk = {u.id: u.speaker for u in utterances}
@@ -203,6 +214,7 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
         "spk2utt": spk2utt(utt2spk),
         "utt2emotion": {u.id: u.emotion for u in utterances},
         "utt2dur": {u.id: str(float(u.duration_seconds)) for u in utterances} if known else {},
+        "spk2gender": _spk2gender(utterances),
         "segments": segments,
         "wav.scp": {u: wav for wav, u in recordings.items()} or {u.id: u.wav for u in utterances},
     }
@@ -212,6 +224,15 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
             write_table(directory / name, rows)
         else:
             (directory / name).unlink(missing_ok=True)
+
+
+def _spk2gender(utterances: Iterable[Utterance]) -> dict[str, str]:
+    """The sex of each speaker, or nothing where an utterance does not know it."""
+    pairs = {(u.speaker, u.sex) for u in utterances}
+    known = sorted(pair for pair in pairs if pair[1])
+    if both := {speaker for (speaker, _), (other, _) in itertools.pairwise(known) if speaker == other}:
+        raise DataError(f"speakers {few(both)} are m and f: spk2gender holds one sex each. Correct it, or rename one.")
+    return dict(known) if len(known) == len(pairs) else {}
 
 
 def _sorted(utterances: Iterable[Utterance]) -> list[Utterance]:

@@ -18,7 +18,7 @@ import torch
 
 from . import audio, checkpoint, datadir, metrics, plot
 from .analyzer import Analyzer, FileError, Recording
-from .calibration import Temperature, fit_temperature
+from .calibration import Calibration, fit_temperature
 from .datadir import DataError, Utterance
 from .timeline import Timeline
 
@@ -125,7 +125,7 @@ def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer) -> Posterior
     )
 
 
-def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temperature:
+def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Calibration:
     """Fit the temperatures on the validation speakers and store them in the model; draws EXP/reliability.png.
 
     The step temperature makes each step of the timeline as sure of its utterance's label as it is right.
@@ -133,7 +133,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temp
     """
     path = Path(exp_dir) / checkpoint.FILE_NAME
     model = checkpoint.read(path)
-    if model.calibration != Temperature():
+    if model.calibration != Calibration():
         log.info("%s is calibrated (temperature %.2f): skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
@@ -143,7 +143,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Temp
     probabilities = np.stack([answer.probabilities for answer in answers])
     steps = np.concatenate([answer.step_probabilities for answer in answers])
     step_targets = np.repeat(targets, [len(answer.step_probabilities) for answer in answers])
-    fitted = Temperature(
+    fitted = Calibration(
         # log-probabilities are logits: they differ from the network's by a constant, which softmax ignores
         utterance=fit_temperature(torch.tensor(probabilities).clamp(min=1e-12).log(), torch.tensor(targets)),
         step=fit_temperature(torch.tensor(steps).clamp(min=1e-12).log(), torch.tensor(step_targets)),

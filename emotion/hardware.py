@@ -1,8 +1,9 @@
-"""Which device to compute on, and in which precision it is fast."""
+"""Which device to compute on, and in which precision and layout it is fast."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -21,6 +22,15 @@ def choose_device(name: str = "auto") -> torch.device:
     if not present[kind] or number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not available on this machine. Choose auto or cpu.")
     return torch.device(name)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The model with the weights of its convolutions laid out as fast kernels want them."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        if weight.ndim in layouts:
+            weight.data = weight.data.contiguous(memory_format=layouts[weight.ndim])
+    return model
 
 
 def has_bfloat16(device: torch.device) -> bool:

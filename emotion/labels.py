@@ -59,6 +59,7 @@ SCHEMES = {
         Scheme("basic7", {**_BASIC, "calm": "neutral"}),
         Scheme("emodb7", _same("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")),
         Scheme("emodb4", _same("anger", "happiness", "neutral", "sadness")),
+        Scheme("nemo6", _same("anger", "fear", "happiness", "neutral", "sadness", "surprise")),
         Scheme("mini5", _same("anger", "fear", "happiness", "neutral", "sadness")),
     )
 }

@@ -25,7 +25,7 @@ class Timeline:
     """The answer for one recording.
 
     Shape: probabilities (classes,) of the whole recording; step_times (steps,), the centre of each step in seconds;
-    step_probabilities (steps, classes), before smoothing.
+    step_probabilities (steps, classes), before smoothing. Below the confidence unknown_below the label is unknown.
     """
 
     name: str
@@ -36,15 +36,16 @@ class Timeline:
     step_probabilities: np.ndarray
     segments: tuple[Segment, ...]
     flags: tuple[str, ...] = field(default=())
+    unknown_below: float = 0.0
 
     @property
     def label(self) -> str:
-        """The most probable emotion of the whole recording."""
-        return self.labels[int(self.probabilities.argmax())]
+        """The most probable emotion of the whole recording, or `unknown` where the model holds back."""
+        return "unknown" if self.confidence < self.unknown_below else self.labels[int(self.probabilities.argmax())]
 
     @property
     def confidence(self) -> float:
-        """Calibrated probability of the label."""
+        """Calibrated probability of the most probable emotion."""
         return float(self.probabilities.max())
 
     @property

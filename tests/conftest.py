@@ -12,7 +12,7 @@ from emotion.features import FrontendConfig
 
 torch.set_num_threads(1)  # two threads on a busy machine are many times slower than one
 
-TINY = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "features": 8, "lstm_width": 8}
+TINY = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "stem_stride": [2, 2], "features": 8, "lstm_width": 8}
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from torch import nn
 
 from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, labels, models
 from emotion.analyzer import FileError, Recording, WindowConfig
-from emotion.calibration import Temperature
+from emotion.blocks import Reach
+from emotion.calibration import Calibration
 from emotion.features import Frontend, FrontendConfig
 from emotion.timeline import SegmentConfig
 
@@ -24,14 +25,19 @@ def small(tiny) -> Analyzer:
     return Analyzer(tiny, "cpu")
 
 
-@pytest.fixture(params=models.MODELS)
-def each(request) -> checkpoint.Checkpoint:
-    """Every registered model with its own defaults, untrained, calibrated to nothing in particular."""
+def built(name: str) -> checkpoint.Checkpoint:
+    """That model with its own defaults, untrained, calibrated to nothing in particular."""
     torch.manual_seed(1)
     return checkpoint.build(
-        request.param, {}, FrontendConfig(num_bands=16), labels.scheme("mini5"),
-        calibration=Temperature(utterance=2.0, step=0.5),
+        name, {}, FrontendConfig(num_bands=16, prosody=models.MODELS[name].uses_prosody), labels.scheme("mini5"),
+        calibration=Calibration(utterance=2.0, step=0.5),
     )
+
+
+@pytest.fixture(params=models.MODELS)
+def each(request) -> checkpoint.Checkpoint:
+    """Every registered model."""
+    return built(request.param)
 
 
 def noise(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
@@ -151,8 +157,7 @@ def test_a_recording_scores_the_same_alone_in_a_list_and_beside_longer_ones(each
 def test_a_recording_in_one_window_gets_the_models_calibrated_utterance_output(each):
     answer = Analyzer(each, "cpu").analyze(noise(1.0), RATE)
     with torch.inference_mode():
-        mel, lengths = each.frontend(torch.from_numpy(noise(1.0))[None], torch.tensor([RATE]))
-        output = each.model.eval()(mel, None, lengths)
+        output = each.model.eval()(*each.frontend(torch.from_numpy(noise(1.0))[None], torch.tensor([RATE])))
     utterance, steps = (output.logits[0] / 2.0).softmax(0), (output.step_logits[0] / 0.5).softmax(1)
     assert answer.probabilities == pytest.approx(utterance.numpy(), abs=1e-5)
     assert answer.step_probabilities == pytest.approx(steps.numpy(), abs=1e-5)
@@ -165,6 +170,14 @@ def test_the_batch_a_window_falls_into_changes_nothing(tiny, monkeypatch):
     monkeypatch.setattr(analyzer, "HELD_SECONDS", 2.5)
     for answer, other in zip(ask.analyze([noise(5.3), noise(0.4)], RATE), expected):
         assert_alike(answer, other)
+
+
+def test_below_the_confidence_that_the_model_states_the_answer_is_unknown(tiny):
+    plain = Analyzer(tiny, "cpu").analyze(noise(1.0), RATE)
+    for threshold, label in ((plain.confidence + 0.01, "unknown"), (plain.confidence - 0.01, plain.label)):
+        model = tiny.with_calibration(Calibration(unknown_below=threshold))
+        answer = Analyzer(model, "cpu").analyze(noise(1.0), RATE)
+        assert answer.label == label and answer.confidence == pytest.approx(plain.confidence)
 
 
 # recordings longer than a window
@@ -203,7 +216,7 @@ def test_a_step_is_that_of_the_window_that_holds_it_farther_from_its_border(tiny
 
 
 def test_the_probabilities_of_a_long_recording_are_the_mean_over_windows_by_their_steps(tiny):
-    tiny.model.classifier.weight.data *= 100  # windows differ
+    tiny.model.head.classifier.weight.data *= 100  # windows differ
     waveform = noise(3.0)
     answer = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).analyze(waveform, RATE)
     (_, first), (_, second) = by_hand(Analyzer(tiny, "cpu"), waveform)
@@ -259,7 +272,7 @@ class Loudest(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.width = width
-        self.reach = models.serial.Reach().through(width, width)
+        self.reach = Reach().through(width, width)
 
     def forward(self, mel, prosody, lengths):
         level = nn.functional.max_pool2d(mel[:, :1], (self.width, mel.shape[3]), ceil_mode=True)[:, 0]
@@ -296,7 +309,10 @@ def forget(model: nn.Module) -> nn.Module:
     return model
 
 
-def test_the_clicks_that_reach_a_step_lie_around_its_time(each):
+@pytest.mark.parametrize("name", [name for name in models.MODELS if not models.MODELS[name].uses_prosody])
+def test_the_clicks_that_reach_a_step_lie_around_its_time(name):
+    """Prosody is relative to the whole utterance: there a click is everywhere."""
+    each = built(name)
     frontend = Frontend(FrontendConfig(num_bands=16, normalisation="global"))  # else a click is everywhere
     ask = Analyzer(dataclasses.replace(each, model=forget(each.model), frontend=frontend), "cpu")
     times = np.arange(0.02, 0.88, 0.01)
@@ -322,7 +338,7 @@ def test_short_silent_and_clipped_recordings_are_flagged(small, waveform, flags)
 
 
 def test_shortest_seconds_of_the_segments_is_obeyed(tiny):
-    tiny.model.classifier.weight.data *= 100  # restless
+    tiny.model.head.classifier.weight.data *= 100  # restless
     one = Analyzer(tiny, "cpu", segments=SegmentConfig(shortest_seconds=60)).analyze(noise(3.0), RATE)
     many = Analyzer(tiny, "cpu", segments=SegmentConfig(smoothing_seconds=0, shortest_seconds=0))
     assert len(one.segments) == 1 < len(many.analyze(noise(3.0), RATE).segments)

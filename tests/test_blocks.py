@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from emotion.blocks import AttentionPool, BiLSTM, Conv, Reach, ResidualBlock, strided
+from emotion.blocks import LSTM, AttentionPool, Conv, FrameStack, Reach, ResidualBlock, SqueezeExcite, strided
 from emotion.masking import clear
 
 LENGTHS = torch.tensor([13, 8, 1])
@@ -77,7 +77,7 @@ def test_a_convolution_rectifies_unless_told_not_to():
 
 def test_a_residual_block_whose_convolutions_are_dead_only_pools_its_input():
     block = ResidualBlock(3, 3, 3, (2, 3), dropout=0.0).eval()
-    nn.init.zeros_(block.second.norm.weight)
+    nn.init.zeros_(block.layers[1].norm.weight)
     inputs = maps().relu()
     pooled = nn.functional.max_pool2d(inputs, (2, 3), ceil_mode=True)
     assert block.shortcut is None and torch.equal(block(inputs, LENGTHS)[0], pooled)
@@ -86,21 +86,47 @@ def test_a_residual_block_whose_convolutions_are_dead_only_pools_its_input():
 def test_the_shortcut_appears_where_the_channels_change():
     block = busy(ResidualBlock(3, 5, 3, (1, 1), dropout=0.0))
     inputs = maps()
-    inner, _ = block.second(*block.first(inputs, LENGTHS))
+    inner, _ = block.layers[1](*block.layers[0](inputs, LENGTHS))
     expected = (inner + block.shortcut(inputs, LENGTHS)[0]).relu()
     torch.testing.assert_close(block(inputs, LENGTHS)[0], expected)
 
 
 def test_dropout_of_a_block_takes_whole_channels_and_only_in_training():
     block = ResidualBlock(3, 64, 1, (1, 1), dropout=0.5)
-    nn.init.ones_(block.second.norm.bias)  # no channel is silent by itself
+    nn.init.ones_(block.layers[1].norm.bias)  # no channel is silent by itself
     silent = (block(maps(), LENGTHS)[0][0] == 0).flatten(1).all(1).float().mean()
     assert 0.25 < silent < 0.75
     assert not (block.eval()(maps(), LENGTHS)[0][0] == 0).flatten(1).all(1).any()
 
 
+def test_squeeze_and_excitation_scales_a_channel_alike_everywhere_by_the_mean_of_true_frames():
+    block, inputs = SqueezeExcite(3).eval(), maps()
+    scale = block(inputs, LENGTHS) / inputs
+    for row, own, length in zip(scale, inputs, LENGTHS):
+        assert (row[:, :length] - row[:, :1, :1]).abs().max() < 1e-5
+        mean = own[:, :length].mean((1, 2))
+        torch.testing.assert_close(row[:, 0, 0], block.excite(block.squeeze(mean).relu()).sigmoid())
+
+
+def test_frames_are_stacked_in_order_and_the_last_stack_is_filled_with_zeros():
+    stack = FrameStack(1, 4, stacked_frames=4)
+    nn.init.eye_(stack.project.weight)
+    nn.init.zeros_(stack.project.bias)
+    frames = torch.arange(1.0, 7)[None, :, None]
+    steps, lengths = stack(frames, torch.tensor([6]))
+    assert steps.tolist() == [[[1, 2, 3, 4], [5, 6, 0, 0]]] and lengths.tolist() == [2]
+
+
+def test_a_residual_lstm_adds_its_input():
+    lstm = LSTM(10, 5, 1, dropout=0.0, residual=True)
+    steps = torch.randn(3, 13, 10)
+    without = lstm(steps, LENGTHS) - steps
+    lstm.around = None
+    torch.testing.assert_close(without, lstm(steps, LENGTHS), atol=1e-6, rtol=1e-5)
+
+
 def test_dropout_of_the_lstm_is_on_the_output_of_its_last_layer():
-    lstm = BiLSTM(6, 50, 1, dropout=0.5)
+    lstm = LSTM(6, 50, 1, dropout=0.5)
     silent = (lstm(torch.randn(3, 13, 6), LENGTHS) == 0).float().mean()
     assert 0.4 < silent < 0.6
     assert (lstm.eval()(torch.randn(3, 13, 6), LENGTHS) != 0).all()
@@ -123,7 +149,7 @@ def test_attention_weights_sum_to_one_and_are_zero_in_the_padding(level):
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_the_bilstm_equals_torchs_packed_one_with_the_same_weights(num_layers):
-    lstm = BiLSTM(6, 5, num_layers, dropout=0.5).eval()
+    lstm = LSTM(6, 5, num_layers, dropout=0.5).eval()
     steps = torch.randn(3, 13, 6)
     packed = nn.utils.rnn.pack_padded_sequence(steps, LENGTHS, batch_first=True)
     expected, _ = nn.utils.rnn.pad_packed_sequence(packed_twin(lstm)(packed)[0], batch_first=True)
@@ -132,7 +158,7 @@ def test_the_bilstm_equals_torchs_packed_one_with_the_same_weights(num_layers):
 
 
 def test_the_gradients_of_the_bilstm_equal_those_of_torchs_packed_one():
-    lstm, inputs = BiLSTM(6, 5, 2, dropout=0.0), torch.randn(3, 13, 6)
+    lstm, inputs = LSTM(6, 5, 2, dropout=0.0), torch.randn(3, 13, 6)
     twin = packed_twin(lstm)
     lstm(inputs, LENGTHS)[torch.arange(13) < LENGTHS[:, None]].square().sum().backward()
     packed = nn.utils.rnn.pack_padded_sequence(inputs, LENGTHS, batch_first=True)
@@ -153,13 +179,14 @@ def test_padding_never_changes_a_convolution(kernel, stride):
 
 @pytest.mark.parametrize("pool", [(1, 2), (2, 2), (3, 1)])
 @pytest.mark.parametrize("outputs", [3, 5])
-def test_padding_never_changes_a_residual_block(outputs, pool):
-    assert_padding_is_nothing(busy(ResidualBlock(3, outputs, 3, pool, dropout=0.5)), maps())
+@pytest.mark.parametrize("options", [{}, {"se": True}, {"bottleneck": 2}], ids=str)
+def test_padding_never_changes_a_residual_block(outputs, pool, options):
+    assert_padding_is_nothing(busy(ResidualBlock(3, outputs, 3, pool, dropout=0.5, **options)), maps())
 
 
 @pytest.mark.parametrize("garbage", [1e4, float("inf"), float("nan")])
 def test_garbage_in_the_padding_never_changes_the_bilstm_or_the_weights(garbage):
-    lstm, attention = BiLSTM(6, 5, 2, dropout=0.0).eval(), AttentionPool(10, 4)
+    lstm, attention = LSTM(6, 5, 2, dropout=0.0).eval(), AttentionPool(10, 4)
     clean, dirty = torch.randn(3, 13, 6), torch.full((3, 13, 6), garbage)
     for dirty_row, clean_row, length in zip(dirty, clean, LENGTHS):
         dirty_row[:length] = clean_row[:length]

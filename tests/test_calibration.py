@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from emotion.calibration import Temperature, fit_temperature
+from emotion.calibration import Calibration, fit_temperature, fit_threshold
 from emotion.settings import from_plain, to_plain
 
 
@@ -17,17 +17,17 @@ def sample(n: int = 20_000, classes: int = 6, planted: float = 1.0, seed: int = 
 
 def test_a_temperature_of_one_is_the_softmax():
     logits = torch.randn(4, 5, 6)
-    assert torch.equal(Temperature().apply_steps(logits), logits.softmax(dim=-1))
+    assert torch.equal(Calibration().apply_steps(logits), logits.softmax(dim=-1))
 
 
 def test_two_classes_follow_the_logistic_of_the_gap_over_the_temperature():
-    probabilities = Temperature(utterance=2.0).apply_utterance(torch.tensor([[3.0, 1.0]]))
+    probabilities = Calibration(utterance=2.0).apply_utterance(torch.tensor([[3.0, 1.0]]))
     assert probabilities[0, 0].item() == pytest.approx(torch.tensor(1.0).sigmoid().item())
 
 
 def test_utterances_and_steps_have_their_own_temperature():
     logits = torch.randn(2, 3, 4)
-    temperature = Temperature(utterance=2.0, step=0.5)
+    temperature = Calibration(utterance=2.0, step=0.5)
     assert torch.equal(temperature.apply_utterance(logits), (logits / 2.0).softmax(dim=-1))
     assert torch.equal(temperature.apply_steps(logits), (logits / 0.5).softmax(dim=-1))
 
@@ -77,14 +77,14 @@ def test_a_single_utterance_gives_a_bound():
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 20.0])
 def test_labels_never_change(temperature):
     logits, _ = sample(n=5000)
-    probabilities = Temperature(utterance=temperature).apply_utterance(logits)
+    probabilities = Calibration(utterance=temperature).apply_utterance(logits)
     assert torch.equal(probabilities.argmax(dim=1), logits.argmax(dim=1))
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(5000))
 
 
 def test_confidence_falls_as_temperature_rises():
     logits, _ = sample(n=100)
-    rising = [Temperature(step=value) for value in (0.1, 0.5, 1, 2, 10)]
+    rising = [Calibration(step=value) for value in (0.1, 0.5, 1, 2, 10)]
     confidence = [temperature.apply_steps(logits).max(dim=1).values for temperature in rising]
     assert all((colder >= hotter).all() for colder, hotter in zip(confidence, confidence[1:]))
 
@@ -97,7 +97,7 @@ def test_calibration_lowers_the_likelihood_loss_of_an_overconfident_model():
 
 
 def test_half_precision_logits_give_float32_probabilities():
-    assert Temperature().apply_utterance(torch.randn(2, 3).bfloat16()).dtype == torch.float32
+    assert Calibration().apply_utterance(torch.randn(2, 3).bfloat16()).dtype == torch.float32
 
 
 def test_fitting_leaves_logits_and_their_graph_alone():
@@ -108,14 +108,33 @@ def test_fitting_leaves_logits_and_their_graph_alone():
 
 
 def test_a_temperature_survives_plain_data():
-    temperature = Temperature(utterance=1.7, step=0.3)
-    assert from_plain(Temperature, json.loads(json.dumps(to_plain(temperature)))) == temperature
+    temperature = Calibration(utterance=1.7, step=0.3)
+    assert from_plain(Calibration, json.loads(json.dumps(to_plain(temperature)))) == temperature
+
+
+def test_the_threshold_holds_back_the_share_that_is_asked_for():
+    confidence = torch.linspace(0.5, 1, 1001)[torch.randperm(1001)]
+    probabilities = torch.stack([confidence, 1 - confidence], dim=1)
+    assert fit_threshold(probabilities, 0.1) == pytest.approx(0.55)
+    assert fit_threshold(probabilities, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("probabilities, share", [(torch.ones(3, 1), 1.0), (torch.ones(3, 1), -0.1), (torch.ones(0, 1), 0.1)])
+def test_a_share_or_a_sample_of_nothing_is_refused(probabilities, share):
+    with pytest.raises(ValueError, match="0 to answer always"):
+        fit_threshold(probabilities, share)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_a_threshold_out_of_bounds_is_refused(threshold):
+    with pytest.raises(ValueError, match="unknown_below.*Use fit_threshold"):
+        Calibration(unknown_below=threshold)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, 0.01, 21.0, float("nan"), float("inf")])
 def test_a_temperature_out_of_bounds_is_refused(value):
     with pytest.raises(ValueError, match="step.*Use fit_temperature"):
-        Temperature(step=value)
+        Calibration(step=value)
 
 
 def test_logits_that_are_not_finite_are_refused_by_row():

@@ -12,17 +12,19 @@ from safetensors.torch import load_file, save_file
 
 from emotion import checkpoint, labels
 from emotion.analyzer import Analyzer
-from emotion.calibration import Temperature
+from emotion.calibration import Calibration
 from emotion.checkpoint import FILE_NAME, FORMAT, CheckpointError
 from emotion.features import FrontendConfig
 from emotion.models import MODELS
 
-SMALL = {"serial": {"channels": [4], "pools": [[2, 2]], "features": 4, "lstm_width": 4}}
+CNN, LSTM = {"channels": [4], "pools": [[2, 2]], "features": 4}, {"lstm_width": 4}
+SMALL = {"serial": {**CNN, **LSTM}, "lstm": LSTM, "parallel": {**CNN, **LSTM}, "conv3d": {"channels": [4], **LSTM}}
 
 
 def built(name="serial", **further):
     torch.manual_seed(1)
-    return checkpoint.build(name, SMALL[name], FrontendConfig(num_bands=8), labels.scheme("mini5"), **further)
+    frontend = FrontendConfig(num_bands=8, prosody=MODELS[name].uses_prosody)
+    return checkpoint.build(name, SMALL[name], frontend, labels.scheme("mini5"), **further)
 
 
 def written(model, folder):
@@ -43,8 +45,7 @@ def rewritten(path, **changes):
 def answer(model):
     waveforms = 0.1 * torch.randn(3, 16_000, generator=torch.Generator().manual_seed(2))
     model.model.eval()
-    mel, lengths = model.frontend(waveforms, torch.tensor([16_000, 7_000, 1]))
-    return model.model(mel, None, lengths)
+    return model.model(*model.frontend(waveforms, torch.tensor([16_000, 7_000, 1])))
 
 
 # Round trip
@@ -59,7 +60,7 @@ def test_what_is_read_answers_exactly_as_what_was_written(name, tmp_path):
 
 def test_everything_travels(tmp_path):
     card = {"data": "synthetic", "uar": 0.5, "ünïcode": ["ö", None, {"deep": 1}]}
-    model = built(calibration=Temperature(utterance=1.7, step=0.6), train_speakers=("a1", "b2"),
+    model = built(calibration=Calibration(utterance=1.7, step=0.6), train_speakers=("a1", "b2"),
                   valid_speakers=("c3",), card=card)
     back = checkpoint.read(written(model, tmp_path))
     for part in ("name", "scheme", "calibration", "train_speakers", "valid_speakers", "card", "labels"):
@@ -75,11 +76,11 @@ def test_the_fitted_normalisation_and_the_batch_norms_travel(tmp_path):
     model.model(torch.randn(2, 3, 50, 8), None, torch.tensor([50, 30]))
     back = checkpoint.read(written(model, tmp_path))
     assert torch.equal(back.frontend.mean, model.frontend.mean) and back.frontend.mean.any()
-    assert torch.equal(back.model.stem.norm.running_mean, model.model.stem.norm.running_mean)
+    assert torch.equal(back.model.cnn.stem.norm.running_mean, model.model.cnn.stem.norm.running_mean)
 
 
 def test_whole_numbers_in_the_place_of_floats_are_the_same_model(tmp_path):
-    model = replace(built(), calibration=Temperature(utterance=2, step=1))
+    model = replace(built(), calibration=Calibration(utterance=2, step=1))
     model = replace(model, frontend=checkpoint.Frontend(FrontendConfig(num_bands=8, low_hz=0, high_hz=8000)))
     assert checkpoint.read(written(model, tmp_path)).fingerprint == model.fingerprint
 
@@ -100,7 +101,7 @@ def test_options_are_plain_and_complete():
 
 def test_a_written_file_replaces_the_old_one_and_nothing_else_is_left(tmp_path):
     written(built(), tmp_path)
-    path = written(built().with_calibration(Temperature(utterance=2.0)), tmp_path)
+    path = written(built().with_calibration(Calibration(utterance=2.0)), tmp_path)
     assert checkpoint.read(path).calibration.utterance == 2.0
     assert os.listdir(tmp_path) == [FILE_NAME]
 
@@ -110,10 +111,10 @@ def test_a_written_file_replaces_the_old_one_and_nothing_else_is_left(tmp_path):
 def test_the_fingerprint_changes_with_weights_and_calibration():
     other_weights = built()
     with torch.no_grad():
-        other_weights.model.classifier.bias[0] += 1e-6
-    others = [other_weights, built().with_calibration(Temperature(utterance=1.01)),
-              built().with_calibration(Temperature(step=1.01))]
-    assert len({built().fingerprint, *(other.fingerprint for other in others)}) == 4
+        other_weights.model.head.classifier.bias[0] += 1e-6
+    others = [other_weights, built().with_calibration(Calibration(utterance=1.01)),
+              built().with_calibration(Calibration(step=1.01)), built().with_calibration(Calibration(unknown_below=0.1))]
+    assert len({built().fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
 def test_the_fingerprint_changes_with_the_front_end_its_statistics_and_the_scheme():
@@ -247,5 +248,5 @@ def test_a_write_that_fails_leaves_the_old_file_alone_and_no_half_one(step, tmp_
 
     monkeypatch.setattr(checkpoint.os, step, full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.write(built().with_calibration(Temperature(utterance=2.0)), path)
+        checkpoint.write(built().with_calibration(Calibration(utterance=2.0)), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [FILE_NAME]

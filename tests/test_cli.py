@@ -14,7 +14,7 @@ import torch
 
 from emotion import __version__, audio, checkpoint, datadir, labels
 from emotion.analyzer import Analyzer
-from emotion.calibration import Temperature
+from emotion.calibration import Calibration
 from emotion.cli import main
 from emotion.datadir import Utterance
 
@@ -187,10 +187,11 @@ def test_train_hands_its_options_to_training(monkeypatch):
     package.fit = SimpleNamespace(train=lambda *arguments: asked.append(arguments))
     monkeypatch.setitem(sys.modules, "emotion.train", package)
     required = ["train", "--conf", "a.yaml", "--train", "T", "--valid", "V", "--exp", "E"]
-    assert main([*required, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu"]) == 0
+    assert main([*required, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu",
+                 "--init", "I", "--teachers", "A", "B"]) == 0
     assert main(required) == 0
-    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu"),
-                     (("a.yaml", []), "T", "V", "E", 1, "auto")]
+    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu", "I", ["A", "B"]),
+                     (("a.yaml", []), "T", "V", "E", 1, "auto", None, [])]
 
 
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):
@@ -198,7 +199,7 @@ def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):
     (tmp_path / "fold1").mkdir()
     exp = str(exp.rename(tmp_path / "fold1" / "seed1"))
     assert main(["calibrate", exp, corpus(tmp_path / "valid", "m2"), "--device", "cpu"]) == 0
-    assert checkpoint.read(exp).calibration != Temperature()
+    assert checkpoint.read(exp).calibration != Calibration()
     assert main(["evaluate", exp, corpus(tmp_path / "test", "m3 m4"), "--device", "cpu"]) == 0
     capsys.readouterr()
     assert main(["results", str(tmp_path), "-o", str(tmp_path / "RESULTS.md")]) == 0

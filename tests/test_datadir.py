@@ -29,6 +29,11 @@ def spans(wav, speaker, edges, emotion="calm"):
     ]
 
 
+def with_sex(utterances, **sexes):
+    """The same utterances by speakers of these sexes."""
+    return [dataclasses.replace(u, sex=sexes.get(u.speaker)) for u in utterances]
+
+
 def content(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
@@ -68,8 +73,31 @@ def test_durations_are_written_only_when_all_are_known(tmp_path):
     assert not (tmp_path / "utt2dur").exists()
 
 
+def test_the_sex_of_each_speaker_is_a_line_of_kaldis_spk2gender(tmp_path):
+    utterances = with_sex(corpus(tmp_path / "wav"), s1="f", s2="m", s10="f")
+    datadir.write(tmp_path / "data", utterances)
+    assert (tmp_path / "data/spk2gender").read_text() == "s1 f\ns10 f\ns2 m\n"
+
+
+def test_sex_is_written_only_when_that_of_every_utterance_is_known(tmp_path):
+    utterances = corpus(tmp_path / "wav")
+    mixed = [dataclasses.replace(u, sex=None if n == 3 else "m") for n, u in enumerate(utterances)]
+    for unknown in (utterances, with_sex(utterances, s1="f", s2="m"), mixed):
+        datadir.write(tmp_path / "data", with_sex(utterances, s1="f", s2="m", s10="f"))
+        datadir.write(tmp_path / "data", unknown)
+        assert not (tmp_path / "data/spk2gender").exists()
+
+
+def test_a_speakers_sex_goes_wherever_the_utterance_goes(tmp_path):
+    sexes = {"s1": "f", "s2": "m", "s10": "f"}
+    utterances = with_sex(corpus(tmp_path), **sexes)
+    parts = datadir.split(utterances, test=["s1"], valid=["s10"])
+    for part in (datadir.combine([utterances]), datadir.subset(utterances, per_class=3), *parts.values()):
+        assert {(u.speaker, u.sex) for u in part} == {(u.speaker, sexes[u.speaker]) for u in part}
+
+
 def test_writing_again_leaves_nothing_of_the_earlier_tables(tmp_path):
-    datadir.write(tmp_path / "both", spans("long.wav", "a", [0, 1, 2]))
+    datadir.write(tmp_path / "both", with_sex(spans("long.wav", "a", [0, 1, 2]), a="m"))
     for directory in ("both", "one"):
         datadir.write(tmp_path / directory, [Utterance("a-1", "a", "x.wav", "calm")])
     assert content(tmp_path / "both") == content(tmp_path / "one")
@@ -109,13 +137,14 @@ def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
 
 # round trip
 
-@pytest.mark.parametrize("kind", ["whole", "spans", "no durations", "odd names"])
+@pytest.mark.parametrize("kind", ["whole", "spans", "no durations", "sexes", "odd names"])
 def test_what_is_written_is_read_back(tmp_path, kind):
     names = ["two  spaces.wav", "nb\u00a0sp.wav", "line\u2028sep.wav", "latin-\udce9.wav", "-"]
     utterances = {
         "whole": corpus(tmp_path / "wav"),
         "spans": spans("a.wav", "a", [0.1, 1 / 3, 2e-5 + 1]) + spans("b.wav", "b", [0, 7.25]),
         "no durations": [dataclasses.replace(u, duration_seconds=None) for u in corpus(tmp_path / "wav")],
+        "sexes": with_sex(corpus(tmp_path / "wav"), s1="f", s2="m", s10="f"),
         "odd names": [Utterance(f"a-{n}", "a", wav, "calm") for n, wav in enumerate(names)],
     }[kind]
     datadir.write(tmp_path / "data", reversed(utterances))
@@ -177,6 +206,8 @@ def test_a_pipe_that_fails_or_prints_nothing_is_an_error(command, said):
     ("stop_seconds", 1.0, "neither for the whole"),
     ("duration_seconds", 0.0, "above 0"),
     ("duration_seconds", float("nan"), "above 0"),
+    ("sex", "male", "must be m or f.*leave it out"),
+    ("sex", "", "must be m or f"),
 ])
 def test_a_field_that_the_tables_cannot_hold_is_refused(field, value, remedy):
     good = Utterance("a-1", "a", "x.wav", "calm")
@@ -205,6 +236,8 @@ def test_an_unknown_emotion_is_refused_with_the_nearest_name():
     ("wav.scp", "a-1 x.wav\n", DataError, "identical utterance-id lists: a-2"),
     ("utt2dur", "a-1 1\na-2 long\n", DataError, "a-2: .*long"),
     ("utt2dur", "a-1 1\na-2 -1\n", DataError, "above 0"),
+    ("spk2gender", "b m\n", DataError, "spk2gender and utt2spk.*speaker-id lists: a, b. .*emotion data fix"),
+    ("spk2gender", "a w\n", DataError, "a-1: sex 'w' of a must be m or f"),
     ("segments", "a-1 a-1 0 1\na-2 a-9 0 1\n", DataError, "a-9, which wav.scp lacks"),
     ("segments", "a-1 a-1 0 1\na-2 a-2 0\n", DataError, "needs <recording> <start> <end>"),
     ("segments", "a-1 a-1 0 1\na-2 a-2 0 x\n", DataError, "needs <recording> <start> <end>"),
@@ -234,6 +267,13 @@ def test_a_directory_without_its_tables_is_refused(tmp_path, name):
 def test_utterances_that_kaldi_would_not_sort_are_refused_before_writing(tmp_path, utterances, remedy):
     with pytest.raises(DataError, match=remedy):
         datadir.write(tmp_path / "data", [Utterance(u, spk, "x.wav", "calm") for u, spk in utterances])
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_speaker_of_two_sexes_is_refused_before_writing(tmp_path):
+    man, woman = (Utterance(f"a-{sex}", "a", "x.wav", "calm", sex=sex) for sex in "mf")
+    with pytest.raises(DataError, match="speakers a are m and f.*Correct it, or rename one"):
+        datadir.write(tmp_path / "data", datadir.combine([[man], [woman]]))
     assert not (tmp_path / "data").exists()
 
 

@@ -42,7 +42,7 @@ def corpus(path: Path, speakers: str, gain: float = 1.0) -> str:
 @pytest.fixture
 def experiment(tiny, tmp_path) -> Path:
     """A folder with a model that is far too sure, trained on speaker a, validated on speaker b."""
-    tiny.model.classifier.weight.data *= 20
+    tiny.model.head.classifier.weight.data *= 20
     heard = dataclasses.replace(tiny, train_speakers=("a",), valid_speakers=("b",))
     (tmp_path / "exp").mkdir()
     checkpoint.write(heard, tmp_path / "exp" / checkpoint.FILE_NAME)
@@ -149,7 +149,7 @@ def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_pat
     assert "evaluation is done, skipped" in caplog.text and not (experiment / evaluate.POSTERIORS).exists()
     assert evaluate.evaluate(experiment, other, "cpu")["data"] == other
     model = checkpoint.read(experiment)
-    model.model.classifier.bias.data += torch.tensor([0, 0, 0, 0, 1e4])
+    model.model.head.classifier.bias.data += torch.tensor([0, 0, 0, 0, 1e4])
     checkpoint.write(model, experiment / checkpoint.FILE_NAME)
     changed = evaluate.evaluate(experiment, other, "cpu")
     assert [row[4] for row in changed["confusion"]] == [1] * 5  # all is called sadness now

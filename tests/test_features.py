@@ -7,6 +7,7 @@ import torch
 
 from emotion import audio
 from emotion.features import NORMALISATIONS, Frontend, FrontendConfig, from_moments, moments
+from emotion.prosody import NUM_CONTOURS, PitchConfig
 from emotion.slopes import deltas
 
 LEVEL = FrontendConfig(deltas=False)
@@ -32,7 +33,7 @@ def batch(*waveforms, garbage=0.0):
 
 
 def alone(frontend, waveform, **kwargs):
-    mel, _ = frontend(waveform[None], torch.tensor([len(waveform)]), **kwargs)
+    mel, _, _ = frontend(waveform[None], torch.tensor([len(waveform)]), **kwargs)
     return mel[0]
 
 
@@ -145,7 +146,7 @@ def test_the_number_of_frames_is_what_num_frames_says_at_every_rate(rate, settin
     frontend = Frontend(FrontendConfig(sample_rate=rate, high_hz=4_000.0, num_bands=20, **settings))
     hop = frontend.config.hop_samples
     for num_samples in (1, hop - 1, hop, 10 * hop - 1, 10 * hop, 10 * hop + 1):
-        mel, lengths = frontend(torch.randn(1, num_samples), torch.tensor([num_samples]))
+        mel, _, lengths = frontend(torch.randn(1, num_samples), torch.tensor([num_samples]))
         assert mel.shape == (1, 3, frontend.num_frames(num_samples), 20)
         assert lengths.tolist() == [mel.shape[2]]
 
@@ -187,7 +188,7 @@ def test_each_utterance_of_a_batch_takes_its_own_speakers_statistics():
     a, b, other = noise(9_000, 1), noise(5_000, 2, level=0.01), swelling(16_000, 3)
     found = frontend.by_speaker([(*batch(a, b, other), ["ann", "bob", "bob"])])
     statistics = tuple(torch.stack(part) for part in zip(found["ann"], found["bob"]))
-    together, lengths = frontend(*batch(a, b), statistics)
+    together, _, lengths = frontend(*batch(a, b), statistics)
     for row, length, waveform, name in zip(together, lengths, (a, b), ("ann", "bob")):
         mean, deviation = found[name]
         own = (frontend.log_mel(waveform[None], torch.tensor([len(waveform)]))[0][0] - mean) / deviation
@@ -204,7 +205,7 @@ def test_a_band_that_never_moves_is_not_blown_up():
 
 def test_a_batch_gives_what_its_utterances_give_one_by_one():
     waveforms = [swelling(n, seed=n) for n in (400, 16_000, 7_777)]
-    mel, lengths = Frontend()(*batch(*waveforms))
+    mel, _, lengths = Frontend()(*batch(*waveforms))
     for row, length, waveform in zip(mel, lengths, waveforms):
         torch.testing.assert_close(row[:, :length], alone(Frontend(), waveform), atol=1e-3, rtol=1e-3)
 
@@ -216,8 +217,8 @@ def test_a_batch_gives_what_its_utterances_give_one_by_one():
 def test_garbage_in_the_padding_never_reaches_a_feature(normalisation, garbage):
     frontend = Frontend(FrontendConfig(normalisation=normalisation))
     waveforms = swelling(16_000), noise(1), noise(7_777)
-    clean, _ = frontend(*batch(*waveforms))
-    dirty, lengths = frontend(*batch(*waveforms, garbage=garbage))
+    clean, _, _ = frontend(*batch(*waveforms))
+    dirty, _, lengths = frontend(*batch(*waveforms, garbage=garbage))
     assert torch.equal(clean, dirty)
     for row, length in zip(dirty, lengths):
         assert row[:, length:].abs().sum() == 0
@@ -247,11 +248,32 @@ OTHER = {"sample_rate": 22_050, "window_seconds": 0.04, "hop_seconds": 0.005, "n
          "low_hz": 300.0, "high_hz": 3_000.0, "floor": 1e-3, "deltas": False, "normalisation": "utterance"}
 
 
-@pytest.mark.parametrize("option", [f.name for f in dataclasses.fields(FrontendConfig)])
+def test_every_option_of_the_spectrogram_is_tried():
+    assert OTHER.keys() | {"prosody", "pitch"} == {f.name for f in dataclasses.fields(FrontendConfig)}
+
+
+@pytest.mark.parametrize("option", OTHER)
 def test_every_option_changes_the_features(option):
     usual, other = (alone(Frontend(config), swelling(8_000))
                     for config in (FrontendConfig(), FrontendConfig(**{option: OTHER[option]})))
     assert usual.shape != other.shape or not torch.allclose(usual, other, atol=0.01)
+
+
+def test_prosody_comes_on_the_frames_of_the_mel_only_where_it_is_asked_for():
+    waveform = swelling(8_000)[None], torch.tensor([8_000])
+    mel, prosody, lengths = Frontend(FrontendConfig(prosody=True))(*waveform)
+    assert prosody.shape == (1, mel.shape[2], NUM_CONTOURS) and prosody.isfinite().all()
+    assert Frontend()(*waveform)[1] is None
+
+
+def test_the_limits_of_the_pitch_are_obeyed():
+    time = torch.arange(16_000) / 16_000
+    tone = (0.5 * torch.sin(2 * torch.pi * 300 * time))[None], torch.tensor([16_000])
+    voicing = [
+        Frontend(FrontendConfig(prosody=True, pitch=PitchConfig(highest_hz=highest)))(*tone)[1][0, 20:-20, 2].mean()
+        for highest in (500.0, 250.0)
+    ]
+    assert voicing[0] > voicing[1]
 
 
 # Refusals

@@ -10,16 +10,17 @@ import pytest
 import emotion
 
 PACKAGE = Path(emotion.__file__).parent
-NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.py") if path.stem != "output"]
+NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.py") if path.stem != "signature"]
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "settings", "slopes"], ""),
-    **dict.fromkeys(["timeline", "models.output", "train"], ""),
+    **dict.fromkeys(["timeline", "models.signature", "train"], ""),
 
-    "features": "masking slopes",
+    "prosody": "masking slopes",
+    "features": "masking prosody slopes",
     "blocks": "masking",
-    **dict.fromkeys(NETWORKS, "blocks masking models.output"),
-    "models": " ".join(["settings models.output", *NETWORKS]),
+    **dict.fromkeys(NETWORKS, "blocks masking models.signature"),
+    "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features labels models settings",
     "plot": "metrics timeline",
     "datadir": "labels",
@@ -33,8 +34,10 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.augment": "masking settings",
     "train.config": "features settings train.augment",
     "train.dataset": "audio datadir labels",
-    "train.system": "checkpoint metrics train.augment train.config train.dataset",
-    "train.fit": "emotion checkpoint datadir hardware labels plot train.config train.dataset train.system",
+    "train.losses": "",
+    "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset train.losses",
+    "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot train.config train.dataset "
+                 "train.losses train.system",
 
     "cli": "emotion analyzer audio datacheck datadir evaluate plot scores train.config train.fit",
     "__main__": "cli",

@@ -9,7 +9,7 @@ def test_the_vocabulary_is_what_the_house_writes():
                         "surprise", "unknown")
 
 
-@pytest.mark.parametrize("name", ["ravdess8", "basic7", "emodb7", "emodb4", "mini5"])
+@pytest.mark.parametrize("name", ["ravdess8", "basic7", "emodb7", "emodb4", "nemo6", "mini5"])
 def test_a_scheme_has_as_many_classes_as_its_name_says(name):
     assert len(labels.scheme(name).classes) == int(name[-1])
 

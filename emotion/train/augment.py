@@ -2,47 +2,122 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
+from torch.nn.functional import pad
+from torchaudio.functional import fftconvolve, mu_law_decoding, mu_law_encoding, resample
 
-from ..masking import mask
+from ..masking import clear, mask
 from ..settings import SettingError
+
+NOISE_SAMPLES = 2**15   # noise repeats after this: drawing and transforming all of an utterance costs twice as much
+BABBLE_VOICES = (3, 7)   # fewest and most
+TELEPHONE_RATE, TELEPHONE_HZ = 8000, (300, 3400)
+TELEPHONE_EDGE_HZ = 100   # from all to nothing: a steeper filter rings
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    gain_db: float = 6.0   # louder or softer by up to this
+    """What is drawn anew for each utterance (the speed and mixup: for each batch), in the order in which it happens."""
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)   # one for each batch; changes pitch and rate together
+    shift_seconds: float = 0.0   # zeros before the utterance, or its start cut off, up to this; at least half remains
+    room_probability: float = 0.0
+    room_rt60_seconds: tuple[float, float] = (0.2, 0.8)   # the echoes fall by 60 dB in this time
+    room_direct_db: tuple[float, float] = (0.0, 12.0)   # energy of the direct path over that of the echoes
     noise_probability: float = 0.25
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
-    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)   # one for each batch; changes pitch and rate together
+    babble_probability: float = 0.0   # other utterances of the batch, talking at once
+    babble_snr_db: tuple[float, float] = (13.0, 20.0)
+    codec_probability: float = 0.0   # a telephone: 300 to 3400 Hz, 8 bits of mu-law
+    gain_db: float = 6.0   # louder or softer by up to this
+    warp: float = 0.0   # length of the vocal tract: bands stretched by a factor of 1 - warp to 1 + warp
+    band_shift: int = 0   # the whole spectrogram up or down by up to this many bands
     time_masks: int = 1   # SpecAugment: stretches of frames set to the mean
     time_mask_frames: int = 25   # longest; never more than a fifth of the utterance
     band_masks: int = 1
     band_mask_bands: int = 10   # widest
+    mixup_alpha: float = 0.0   # weights of mixed pairs from Beta(alpha, alpha)
 
     def __post_init__(self):
-        if not self.speeds or min(self.speeds) <= 0:
-            raise SettingError(f"augment.speeds={self.speeds} must hold factors above 0. Use (1.0,) for none.")
-        if not 0 <= self.noise_probability <= 1 or self.noise_snr_db[0] > self.noise_snr_db[1]:
+        if not self.speeds or not all(0.01 <= speed < math.inf for speed in self.speeds):
             raise SettingError(
-                f"augment.noise_probability={self.noise_probability} must be in [0, 1] and "
-                f"augment.noise_snr_db={self.noise_snr_db} (low, high) in order."
+                f"augment.speeds={self.speeds} must hold factors of 0.01 or more: nothing plays backwards. "
+                "Use (1.0,) for none."
+            )
+        for name in ("room_probability", "noise_probability", "babble_probability", "codec_probability"):
+            self._check(name, 0, 1, "in [0, 1]: it is the share of the utterances that change. Use 0 for none")
+        self._check("warp", 0, 0.5, "in [0, 0.5]: no throat is so short or long. Use 0 for none, 0.1 for people")
+        for name in ("shift_seconds", "gain_db", "band_shift", "time_masks", "time_mask_frames", "band_masks",
+                     "band_mask_bands", "mixup_alpha"):
+            self._check(name, 0, math.inf, "0 or more and finite: it says how far a change may go. Use 0 for none")
+        for name in ("room_rt60_seconds", "room_direct_db", "noise_snr_db", "babble_snr_db"):
+            low, high = getattr(self, name)
+            if not -math.inf < low <= high < math.inf:
+                raise SettingError(f"augment.{name}={(low, high)} must be finite, (low, high) in order. Swap them.")
+        if self.room_rt60_seconds[0] <= 0:
+            raise SettingError(
+                f"augment.room_rt60_seconds={self.room_rt60_seconds} must be above 0: echoes take time to fall. "
+                "Use augment.room_probability=0 for no room."
             )
 
+    def _check(self, name: str, low: float, high: float, allowed: str) -> None:
+        value = getattr(self, name)
+        if not (low <= value <= high and math.isfinite(value)):
+            raise SettingError(f"augment.{name}={value} must be {allowed}.")
 
-def waveforms(batch: Tensor, lengths: Tensor, config: AugmentConfig) -> tuple[Tensor, Tensor]:
-    """Speed, noise and gain. Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter."""
-    speed = config.speeds[int(torch.randint(len(config.speeds), ()))]
-    batch, lengths = perturb_speed(batch, lengths, speed)
-    noisy = torch.rand(len(batch), device=batch.device) < config.noise_probability
-    low, high = config.noise_snr_db
-    snr_db = low + (high - low) * torch.rand(len(batch), device=batch.device)
-    batch = torch.where(noisy[:, None], add_noise(batch, lengths, snr_db), batch)
-    gain_db = config.gain_db * (2 * torch.rand(len(batch), 1, device=batch.device) - 1)
-    return batch * 10 ** (gain_db / 20), lengths
+
+def waveforms(
+    batch: Tensor, lengths: Tensor, config: AugmentConfig, sample_rate: int = 16_000
+) -> tuple[Tensor, Tensor]:
+    """Speed, shift, room, noise, babble, codec and gain; what is off draws nothing.
+
+    Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter.   Unit: full scale is 1.
+    """
+    speed = int(torch.randint(len(config.speeds), ())) if len(config.speeds) > 1 else 0
+    batch, lengths = perturb_speed(batch, lengths, config.speeds[speed])
+    if config.shift_seconds:
+        furthest = config.shift_seconds * sample_rate
+        batch, lengths = shift(batch, lengths, _uniform((-furthest, furthest), lengths).round().long())
+    batch = _some(batch, config.room_probability, lambda rows: reverberate(
+        batch[rows], lengths[rows], _uniform(config.room_rt60_seconds, rows),
+        _uniform(config.room_direct_db, rows), sample_rate,
+    ))
+    batch = _some(batch, config.noise_probability, lambda rows: add_noise(
+        batch[rows], lengths[rows], _uniform(config.noise_snr_db, rows)
+    ))
+    batch = _some(batch, config.babble_probability, lambda rows: add_babble(
+        batch, lengths, rows, _uniform(config.babble_snr_db, rows)
+    ))
+    batch = _some(batch, config.codec_probability, lambda rows: telephone(batch[rows], lengths[rows], sample_rate))
+    if config.gain_db:
+        batch = batch * 10 ** (_uniform((-config.gain_db, config.gain_db), lengths)[:, None] / 20)
+    return batch, lengths
+
+
+def _some(batch: Tensor, probability: float, effect: Callable[[Tensor], Tensor]) -> Tensor:
+    """The batch with drawn rows changed; `effect` is given their numbers, for what it costs is paid by the row."""
+    if not probability:
+        return batch
+    rows = (torch.rand(len(batch), device=batch.device) < probability).nonzero().squeeze(1)
+    return batch.index_copy(0, rows, effect(rows)) if len(rows) else batch
+
+
+def _uniform(limits: tuple[float, float], rows: Tensor) -> Tensor:
+    """A number between the limits for each row. Shape: (rows,) -> (rows,)."""
+    low, high = limits
+    return low + (high - low) * torch.rand(len(rows), device=rows.device)
+
+
+def _quiet(batch: Tensor, lengths: Tensor) -> Tensor:
+    """Zeros in the padding. Shape: batch (batch, samples), lengths (batch,) -> like batch."""
+    shortest, quiet = int(lengths.min()), batch.clone()   # utterances of like length have little to clear
+    quiet[:, shortest:].masked_fill_(~mask(lengths - shortest, batch.shape[1] - shortest), 0)
+    return quiet
 
 
 def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor, Tensor]:
@@ -53,8 +128,51 @@ def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
     percent = round(100 * speed)
     if percent == 100:
         return batch, lengths
-    faster = resample(batch, percent, 100)
-    return faster, (lengths * 100 // percent).clamp(1, faster.shape[1])
+    faster = resample(_quiet(batch, lengths), percent, 100)
+    lengths = (lengths * 100 // percent).clamp(1, faster.shape[1])
+    return _quiet(faster, lengths), lengths
+
+
+def shift(batch: Tensor, lengths: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Begin later, after zeros (samples > 0), or cut off the start (samples < 0), but never more than half of it.
+
+    Shape: batch (batch, samples), lengths (batch,), samples (batch,) -> (batch, longest), (batch,).
+    """
+    samples = torch.maximum(samples, -(lengths // 2))
+    furthest, longest = int(samples.abs().max()), int((lengths + samples).max())
+    padded = pad(_quiet(batch, lengths), (furthest, furthest + longest - batch.shape[1]))
+    windows = padded.unfold(1, longest, 1)   # (batch, starts, longest), a view: no index of every sample is needed
+    rows = torch.arange(len(batch), device=batch.device)
+    return windows[rows, furthest - samples], lengths + samples
+
+
+def reverberate(
+    batch: Tensor, lengths: Tensor, rt60_seconds: Tensor, direct_db: Tensor, sample_rate: int
+) -> Tensor:
+    """A room of its own for each utterance, as loud, as long and no later than without; echoes past the end are cut.
+
+    Shape: batch (batch, samples), lengths, rt60_seconds, direct_db (batch,) -> like batch.
+    """
+    batch, width = _quiet(batch, lengths), batch.shape[1]
+    enough = width + math.ceil(float(rt60_seconds.max()) * sample_rate)
+    room = impulse_response(rt60_seconds, direct_db, _fast_size(enough) - width + 1, sample_rate)
+    heard = _quiet(fftconvolve(batch, room)[:, :width], lengths)
+    return heard * (batch.norm(dim=1) / heard.norm(dim=1).clamp(min=1e-10))[:, None]
+
+
+def impulse_response(rt60_seconds: Tensor, direct_db: Tensor, size: int, sample_rate: int) -> Tensor:
+    """What a clap sounds like in a room: the clap, then noise that loses 60 dB of its energy in each rt60_seconds.
+
+    Shape: rt60_seconds, direct_db (batch,) -> (batch, size).
+    Source: Polack 1988, La transmission de l'énergie sonore dans les salles (his model of diffuse echoes).
+    """
+    seconds = torch.arange(size, device=rt60_seconds.device) / sample_rate
+    echoes = torch.randn(len(rt60_seconds), size, device=rt60_seconds.device)
+    echoes = echoes * torch.exp(-3 * math.log(10) / rt60_seconds[:, None] * seconds)
+    echoes[:, 0] = 0
+    echoes = echoes * (10 ** (-direct_db / 20) / echoes.norm(dim=1))[:, None]
+    echoes[:, 0] = 1
+    return echoes
 
 
 def add_noise(batch: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:
@@ -62,23 +180,76 @@ def add_noise(batch: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:
 
     Shape: batch (batch, samples), lengths (batch,), snr_db (batch,) -> like batch.   Unit: decibel.
     """
-    spectrum = torch.fft.rfft(torch.randn_like(batch))
-    frequency = torch.arange(1, spectrum.shape[1] + 1, device=batch.device)
+    size = min(NOISE_SAMPLES, _fast_size(batch.shape[1]))
+    bins = size // 2 + 1
+    spectrum = torch.randn(len(batch), bins, dtype=torch.complex64, device=batch.device)
+    frequency = torch.arange(1, bins + 1, device=batch.device)
     slope = torch.rand(len(batch), 1, device=batch.device) / 2  # amplitude falls as frequency ** -slope
-    noise = torch.fft.irfft(spectrum * frequency**-slope, n=batch.shape[1])
-    inside = mask(lengths, batch.shape[1])
-    speech_power = (batch * inside).square().sum(1) / lengths
-    noise_power = (noise * inside).square().sum(1) / lengths
-    scale = (speech_power / noise_power.clamp(min=1e-20) / 10 ** (snr_db / 10)).sqrt()
-    return batch + scale[:, None] * noise * inside
+    noise = torch.fft.irfft(spectrum * frequency**-slope, size)   # its end meets its start: repeated, it has no seam
+    noise = noise.repeat(1, -(-batch.shape[1] // size))[:, : batch.shape[1]]
+    return _add_at(snr_db, batch, noise, lengths)
+
+
+def add_babble(batch: Tensor, lengths: Tensor, rows: Tensor, snr_db: Tensor) -> Tensor:
+    """Three to seven others of the batch talk at once behind each of those rows, rolled in time.
+
+    Shape: batch (batch, samples), lengths (batch,), rows, snr_db (rows,) -> (rows, samples), alone unchanged.
+    Source: Snyder et al. 2018, X-vectors: robust DNN embeddings for speaker recognition (three to seven, 13 to 20 dB).
+    """
+    fewest, most = BABBLE_VOICES
+    voices = int(torch.randint(fewest, most + 1, ()))
+    rolled = _quiet(batch, lengths).repeat(1, 2).unfold(1, batch.shape[1], 1)   # (batch, starts, samples), a view
+    babble = torch.zeros_like(batch[rows])
+    for away in (1 + torch.randperm(len(batch) - 1)[:voices]).tolist():   # never 0, oneself, and never twice the same
+        babble += rolled[(rows + away) % len(batch), torch.randint_like(rows, batch.shape[1])]
+    return _add_at(snr_db, batch[rows], babble, lengths[rows])
+
+
+def _add_at(snr_db: Tensor, batch: Tensor, noise: Tensor, lengths: Tensor) -> Tensor:
+    """Noise at that distance to the speech, both measured in the utterance's own length; none in the padding.
+
+    torchaudio's add_noise answers NaN where the noise is silent, and fills the padding.
+    """
+    noise = _quiet(noise, lengths)
+    scale = _quiet(batch, lengths).norm(dim=1) / noise.norm(dim=1).clamp(min=1e-10) * 10 ** (-snr_db / 20)
+    return batch + scale[:, None] * noise
+
+
+def telephone(batch: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
+    """What a telephone lets through: 300 to 3400 Hz, 8000 samples a second of 8 bits, overdriven beyond full scale.
+
+    Shape: batch (batch, samples), lengths (batch,) -> like batch.
+    Source: ITU-T G.711 (mu-law) between the two filters of G.712.
+    """
+    size = _fast_size(batch.shape[1] + sample_rate // 10)   # a tenth of a second for the filter to die away
+    slow = 2 * round(size * TELEPHONE_RATE / sample_rate / 2)
+    frequency = torch.arange(slow // 2 + 1, device=batch.device) * (sample_rate / size)   # the same bins at both rates
+    low, high = TELEPHONE_HZ
+    inside = torch.minimum(frequency - low, high - frequency) / TELEPHONE_EDGE_HZ   # in edges; 0 at the corners
+    passes = (math.pi / 2 * (inside + 0.5).clamp(0, 1)).sin().square()
+
+    spectrum = torch.fft.rfft(_quiet(batch, lengths), size)[:, : len(passes)]
+    line = torch.fft.irfft(spectrum * passes, slow) * (slow / size)
+    line = mu_law_decoding(mu_law_encoding(line.clamp(-1, 1), 256), 256)
+    heard = torch.fft.irfft(torch.fft.rfft(line) * passes, size)[:, : batch.shape[1]] * (size / slow)
+    return _quiet(heard, lengths)
+
+
+def _fast_size(size: int) -> int:
+    """The next size without large prime factors, which would take up to eight times as long to transform."""
+    return min(odd << (-(-size // odd) - 1).bit_length() for odd in (1, 3, 5, 9, 15))
 
 
 def spectrogram(mel: Tensor, lengths: Tensor, config: AugmentConfig) -> Tensor:
-    """SpecAugment on normalised features: masked regions take the mean, 0.
+    """Warp, shift of the bands, then SpecAugment, on normalised features: masked regions take the mean, 0.
 
     Shape: mel (batch, channels, frames, bands), lengths (batch,) -> like mel.
     Source: Park et al. 2019, SpecAugment.
     """
+    if config.warp:
+        mel = warp_bands(mel, _uniform((1 - config.warp, 1 + config.warp), lengths))
+    if config.band_shift:
+        mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
     longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))
     for _ in range(config.time_masks):
         mel = mel * _stretch(longest, lengths, mel.shape[2])[:, None, :, None]
@@ -89,9 +260,55 @@ def spectrogram(mel: Tensor, lengths: Tensor, config: AugmentConfig) -> Tensor:
     return mel
 
 
+def warp_bands(mel: Tensor, factors: Tensor) -> Tensor:
+    """Move what is at band b to band b * factor, between bands by interpolation: a shorter vocal tract (factor > 1).
+
+    Shape: mel (batch, channels, frames, bands), factors (batch,) -> like mel.
+    Source: Jaitly and Hinton 2013, Vocal tract length perturbation (VTLP) improves speech recognition.
+    """
+    places = torch.arange(mel.shape[3], device=mel.device) / factors[:, None]
+    below = places.floor()
+    return torch.lerp(_bands(mel, below), _bands(mel, below + 1), (places - below)[:, None, None])
+
+
+def shift_bands(mel: Tensor, steps: Tensor) -> Tensor:
+    """Move all up by that many bands. Shape: mel (batch, channels, frames, bands), steps (batch,) -> like mel."""
+    return _bands(mel, torch.arange(mel.shape[3], device=mel.device) - steps[:, None])
+
+
+def _bands(mel: Tensor, places: Tensor) -> Tensor:
+    """The bands at those places, beyond the edges the edge. Shape: mel (batch, ..., bands), places (batch, bands)."""
+    places = places.long().clamp(0, mel.shape[3] - 1)
+    return mel.gather(3, places[:, None, None].expand_as(mel))
+
+
 def _stretch(widest: Tensor, sizes: Tensor, size: int) -> Tensor:
     """0 in a random stretch of up to `widest` places, 1 elsewhere. Shape: (batch,) -> (batch, size)."""
     width = (torch.rand(len(sizes), device=sizes.device) * (widest + 1)).long()
     start = (torch.rand(len(sizes), device=sizes.device) * (sizes - width + 1)).long()
     places = torch.arange(size, device=sizes.device)
     return ((places < start[:, None]) | (places >= (start + width)[:, None])).float()
+
+
+def mixup(
+    mel: Tensor, prosody: Tensor | None, lengths: Tensor, targets: Tensor, alpha: float
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Mix each utterance with another one, and its target with the other's; never less than half is its own.
+
+    Shape:  mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,),
+            targets (batch, classes), distributions -> the same; a mixed utterance is as long as the longer of the two.
+    Source: Zhang et al. 2018, mixup: beyond empirical risk minimization (one weight for a batch, as in their code).
+    """
+    if not alpha:
+        return mel, prosody, lengths, targets
+    weight = float(torch.distributions.Beta(alpha, alpha).sample())
+    weight = max(weight, 1 - weight)
+    partner = torch.randperm(len(mel)).to(mel.device)
+
+    def mixed(own: Tensor) -> Tensor:
+        return torch.lerp(own[partner], own, weight)
+
+    mel = mixed(clear(mel, lengths))
+    if prosody is not None:
+        prosody = mixed(clear(prosody[:, None], lengths)[:, 0])
+    return mel, prosody, torch.maximum(lengths, lengths[partner]), mixed(targets)

@@ -12,6 +12,12 @@ from ..settings import SettingError, from_plain, to_plain
 from .augment import AugmentConfig
 
 
+CHOICES = {
+    "schedule": ("plateau", "cosine"), "averaging": ("none", "ema", "swa"), "balance": ("loss", "sampler", "none"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
     max_epochs: int = 60
@@ -20,28 +26,41 @@ class FitConfig:
     learning_rate: float = 0.001
     weight_decay: float = 0.01
     warmup_epochs: int = 1   # the learning rate rises linearly to its value
-    clip_norm: float = 1.0   # gradients are scaled down to this norm
-    plateau_factor: float = 0.5   # ReduceLROnPlateau on the validation speakers
+    schedule: str = "plateau"   # then: ReduceLROnPlateau on the validation speakers; or cosine, down to 0 at max_epochs
+    plateau_factor: float = 0.5
     plateau_patience: int = 5
-    stop_patience: int = 15   # epochs without a better model before training ends
-    class_balanced: bool = True   # weigh the loss by the inverse frequency of each class
+    stop_patience: int = 15   # epochs without a better model before training ends; cosine always goes to its end
+    clip_norm: float = 1.0   # gradients are scaled down to this norm
+    averaging: str = "ema"   # of the weights that are validated and kept: none, ema over steps, swa over epochs
+    ema_decay: float = 0.99   # for each step
+    swa_start: float = 0.75   # share of max_epochs after which swa begins
+    balance: str = "loss"   # of classes: weigh the loss by inverse frequency; or sampler: draw them equally; or none
+    focal_gamma: float = 0.0
     label_smoothing: float = 0.0
+    sex_weight: float = 0.0   # of the second task, the speaker's sex; needs model.sex_head
+    teacher_weight: float = 0.5   # of the teachers' answers in the targets, where --teachers are given
+    teacher_temperature: float = 2.0   # softens their answers
     precision: str = "auto"   # float32, bfloat16, or auto: bfloat16 where the processor computes it in hardware
     memory_gigabytes: float = 4.0   # waveforms kept in memory; what does not fit is read anew each epoch
 
     def __post_init__(self):
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise SettingError(f"fit.precision={self.precision!r} must be auto, float32 or bfloat16.")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise SettingError(f"fit.{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}.")
         if self.batch_size < 2:
             raise SettingError(f"fit.batch_size={self.batch_size} must be at least 2: batch norm needs company.")
-        if self.max_epochs < 1 or self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise SettingError("fit.max_epochs, fit.learning_rate and fit.clip_norm must be above 0.")
-        if not (0 < self.plateau_factor < 1 and 0 <= self.label_smoothing < 1 and self.longest_seconds > 0):
-            raise SettingError(
-                f"fit.plateau_factor={self.plateau_factor} must be in (0, 1), "
-                f"fit.label_smoothing={self.label_smoothing} in [0, 1), "
-                f"fit.longest_seconds={self.longest_seconds} above 0."
-            )
+        above_zero = ("max_epochs", "learning_rate", "clip_norm", "longest_seconds", "teacher_temperature")
+        shares = ("label_smoothing", "swa_start", "ema_decay")
+        for names, holds, allowed in (
+            (above_zero, lambda value: value > 0, "above 0"),
+            (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
+            (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
+            (("teacher_weight",), lambda value: 0 <= value <= 1, "in [0, 1]"),
+            (("focal_gamma", "sex_weight"), lambda value: value >= 0, "at least 0"),
+        ):
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise SettingError(f"fit.{name}={getattr(self, name)} must be {allowed}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +76,42 @@ class Config:
     def __post_init__(self):
         if "name" not in self.model:
             raise SettingError(f"model={self.model} has no name: whose options are these? Add model.name=serial.")
+        if bool(self.fit.sex_weight) != bool(self.model.get("sex_head")):
+            raise SettingError(
+                f"fit.sex_weight={self.fit.sex_weight} and model.sex_head={self.model.get('sex_head', False)}: the second "
+                "task needs both, its answer and its weight. Set fit.sex_weight=0.1 and model.sex_head=true, or neither."
+            )
 
 
 def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """Settings of a YAML file; overrides are `fit.max_epochs=3` and the like.
 
+    `extends: other.yaml` in the file takes what it leaves out from another beside it.
     Raises: FileNotFoundError; SettingError for an unknown name (with the nearest) or a wrong type.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no settings file {path}. Give a YAML file such as recipes/ravdess/conf/serial.yaml.")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(*_family(Path(path)), OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, YAMLError, TypeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} cannot be read: {error}. Correct the YAML.") from None
     return from_plain(Config, plain)
+
+
+def _family(path: Path, children: tuple[Path, ...] = ()) -> list:
+    """What the file extends, farthest first, then the file itself."""
+    from omegaconf import DictConfig, OmegaConf
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no settings file {path}. Give a YAML file such as recipes/ravdess/conf/serial.yaml.")
+    if path in children:
+        raise SettingError(f"{path} extends itself: there is no end to it. Correct `extends`.")
+    own = OmegaConf.load(path)
+    parent = own.pop("extends", None) if isinstance(own, DictConfig) else None
+    return [own] if parent is None else [*_family(path.parent / parent, (*children, path)), own]
 
 
 def write(config: Config, path: str | os.PathLike) -> None:

@@ -114,10 +114,13 @@ class LengthBuckets(Sampler[list[int]]):
 
     Lengths are jittered by up to a tenth before they are sorted, the batches then shuffled. The order follows from seed
     and epoch alone, so a resumed training sees what an undisturbed one sees. No batch holds a single utterance.
+    shares: the chance of each utterance, where an epoch is to draw with replacement instead of taking each once.
     """
 
-    def __init__(self, num_samples: Sequence[int], batch_size: int, seed: int):
-        self.num_samples = np.asarray(num_samples)
+    def __init__(
+        self, num_samples: Sequence[int], batch_size: int, seed: int, shares: Sequence[float] | None = None,
+    ):
+        self.num_samples, self.shares = np.asarray(num_samples), shares
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -129,7 +132,12 @@ class LengthBuckets(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = np.argsort(self.num_samples * rng.uniform(0.9, 1.1, len(self.num_samples)))
+        jittered = self.num_samples * rng.uniform(0.9, 1.1, len(self.num_samples))
+        if self.shares is None:
+            order = np.argsort(jittered)
+        else:
+            drawn = rng.choice(len(jittered), len(jittered), p=self.shares)
+            order = drawn[np.argsort(jittered[drawn])]
         batches = np.array_split(order, len(self))
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()

@@ -8,7 +8,7 @@ import logging
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
 
 from .. import __version__, checkpoint, datadir, labels, plot
+from ..analyzer import Analyzer
+from ..checkpoint import Checkpoint
+from ..evaluate import posteriors
 from ..hardware import choose_device, has_bfloat16
 from . import config as settings
 from .config import Config
 from .dataset import LengthBuckets, Recordings
+from .losses import balanced, softened
 from .system import System
 
 log = logging.getLogger(__name__)
@@ -32,13 +37,16 @@ TABLE = "epochs.csv"
 
 def train(
     config: Config, train_dir: str, valid_dir: str, exp_dir: str | Path, seed: int = 1, device: str = "auto",
+    init: str | Path | None = None, teachers: Sequence[str | Path] = (),
 ) -> Path:
     """Train on one data directory, choose the epoch on another; answers the path of the model file.
 
     In exp_dir: config.yaml, origin.json (commit, versions, data), epochs.csv, curves.png, tensorboard/, checkpoints/
     and, last, model.safetensors. Where that stands already nothing is done.
-    Raises: DataError where the two share a speaker or a recording, SettingError where the folder holds an unfinished
-    training with other settings.
+    init: a model to start from; teachers: models whose mean answer to the training utterances is learnt beside the
+    labels. Both count as having been heard: their speakers go into the new model's.
+    Raises: DataError where the two share a speaker or a recording, or init or a teacher was trained on a validation
+    speaker; SettingError where the folder holds an unfinished training with other settings.
     """
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
@@ -50,28 +58,101 @@ def train(
     options = {key: value for key, value in config.model.items() if key != "name"}
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme))
     train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
+    ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
+    heard = _heard(ancestors, train_set, valid_set)
     if config.frontend.normalisation == "global":
         fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
+    if init:
+        inherit(fresh, ancestors[str(init)], str(init))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     origin = {
         "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
+        "init": str(init or ""), "teachers": [str(teacher) for teacher in teachers],
     }
     _claim(exp_dir, resolved, {**origin, "train": str(train_dir), "valid": str(valid_dir)})
 
-    system = System(fresh, config, train_set, valid_set, seed)
+    targets = taught([ancestors[str(teacher)] for teacher in teachers], train_set, config, device)
+    system = System(fresh, config, train_set, valid_set, seed, targets)
     with _quiet():
         epochs = _run(system, config, exp_dir, seed, place)
     system.load_state_dict(torch.load(epochs.best_path, map_location="cpu", weights_only=True)["state_dict"])
-    chosen = epochs.best
-    plot.curves(epochs.rows, exp_dir / "curves.png", chosen["epoch"])
+    best = epochs.best
+    plot.curves(epochs.rows, exp_dir / "curves.png", best["epoch"])
     card = {
         **origin, "train_utterances": len(train_set), "valid_utterances": len(valid_set),
-        "epoch": chosen["epoch"], "selected_by": system.monitor, "valid_uar": chosen["valid_uar"],
+        "epoch": best["epoch"], "selected_by": system.monitor, "valid_uar": best["valid_uar"],
     }
-    speakers = {"train_speakers": train_set.speakers, "valid_speakers": valid_set.speakers}
-    checkpoint.write(replace(fresh, card=card, **speakers), model_path)
-    log.info("epoch %d chosen by %s; wrote %s", chosen["epoch"], system.monitor, model_path)
+    checkpoint.write(replace(fresh, model=system.chosen, card=card, **heard), model_path)
+    log.info("epoch %d chosen by %s; wrote %s", best["epoch"], system.monitor, model_path)
     return model_path
+
+
+def _heard(ancestors: Mapping[str, Checkpoint], train_set: Recordings, valid_set: Recordings) -> dict[str, tuple]:
+    """The speakers that the new model has heard, by itself or through the models it learns from."""
+    for name, model in ancestors.items():
+        if shared := set(model.train_speakers) & set(valid_set.speakers):
+            raise datadir.DataError(
+                f"{name} was trained on {datadir.few(shared)}, who would choose the epoch here: what they say of new "
+                "voices would be wrong. Give other validation speakers, or a model of the same fold."
+            )
+    train_speakers = set(train_set.speakers).union(*(model.train_speakers for model in ancestors.values()))
+    valid_speakers = set(valid_set.speakers).union(*(model.valid_speakers for model in ancestors.values()))
+    return {
+        "train_speakers": tuple(sorted(train_speakers)),
+        "valid_speakers": tuple(sorted(valid_speakers - train_speakers)),
+    }
+
+
+def inherit(fresh: Checkpoint, parent: Checkpoint, name: str) -> None:
+    """Start from the parent's weights, all but the last layers, whose classes may differ.
+
+    Raises: SettingError where the networks or the features are not the same.
+    """
+    same = fresh.name == parent.name and replace(parent.frontend.config, normalisation="global") == replace(
+        fresh.frontend.config, normalisation="global"
+    )
+    weights, target = parent.model.state_dict(), fresh.model.state_dict()
+    missing = [key for key in target if key not in weights and not _is_last(key)]
+    other = [key for key in target if key in weights and not _is_last(key) and weights[key].shape != target[key].shape]
+    if not same or missing or other:
+        raise settings.SettingError(
+            f"{name} is another network or hears other features than these settings describe "
+            f"({parent.name}, {datadir.few(missing + other) or 'frontend'}): its weights do not fit. "
+            "Give the config.yaml of its own training."
+        )
+    classes_agree = fresh.labels == parent.labels
+    fits = {
+        key: weights[key] for key in target
+        if key in weights and weights[key].shape == target[key].shape and (classes_agree or not _is_last(key))
+    }
+    fresh.model.load_state_dict(fits, strict=False)
+    log.info("starting from %s; new: %s", name, datadir.few(target.keys() - fits.keys()) or "nothing")
+
+
+def _is_last(key: str) -> bool:
+    return bool({"classifier", "sex"} & set(key.split(".")))
+
+
+def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config, device: str) -> Tensor | None:
+    """What to learn of each utterance where there are teachers: their mean answer, softened, beside the label.
+
+    Shape: (utterances, classes).   Raises: SettingError where a teacher answers in other classes.
+    """
+    if not teachers:
+        return None
+    classes = labels.scheme(config.scheme).classes
+    answers = []
+    for teacher in teachers:
+        if teacher.labels != classes:
+            raise settings.SettingError(
+                f"a teacher answers {', '.join(teacher.labels)}, the settings ask for {', '.join(classes)}: one cannot "
+                f"teach the other. Give teachers of scheme {config.scheme}."
+            )
+        answers.append(torch.from_numpy(posteriors(train_set.utterances, Analyzer(teacher, device)).probabilities))
+    mean = softened(torch.stack(answers).mean(0), config.fit.teacher_temperature)
+    one_hot = nn.functional.one_hot(torch.tensor(train_set.targets), len(classes))
+    share = config.fit.teacher_weight
+    return ((1 - share) * one_hot + share * mean).float()
 
 
 def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.Scheme) -> tuple[Recordings, Recordings]:
@@ -97,7 +178,10 @@ def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
     written = exp_dir / "config.yaml"
 
     def lasting(config: Config) -> Config:
-        return replace(config, fit=replace(config.fit, max_epochs=1, stop_patience=1, memory_gigabytes=1.0))
+        """Without what may change. Where the learning rate or the averaging follows the last epoch, that may not."""
+        follows = config.fit.schedule == "cosine" or config.fit.averaging == "swa"
+        epochs = config.fit.max_epochs if follows else 1
+        return replace(config, fit=replace(config.fit, max_epochs=epochs, stop_patience=1, memory_gigabytes=1.0))
 
     if (exp_dir / "checkpoints" / "last.ckpt").exists() and lasting(settings.read(written)) != lasting(config):
         raise settings.SettingError(
@@ -112,7 +196,8 @@ def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
     epochs = Epochs(exp_dir, system.monitor, system.mode)
-    stopping = Stopping(system.monitor, mode=system.mode, patience=fit.stop_patience)
+    patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
+    stopping = Stopping(system.monitor, mode=system.mode, patience=patience)
     resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state
     bfloat16 = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
     trainer = lightning.Trainer(
@@ -126,7 +211,11 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
-    buckets = LengthBuckets(system.train_set.num_samples, fit.batch_size, seed)
+    shares = None
+    if fit.balance == "sampler":
+        weights = balanced(system.train_set.class_counts(system.targets.shape[1]))[system.train_set.targets]
+        shares = weights / weights.sum()
+    buckets = LengthBuckets(system.train_set.num_samples, fit.batch_size, seed, shares)
     if last.exists():
         log.info("resuming from %s", last)
     trainer.fit(

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import metrics
 from ..checkpoint import Checkpoint
+from ..datadir import few
+from ..hardware import channels_last
+from ..models import Output
 from . import augment
 from .config import Config
 from .dataset import Batch, Recordings
+from .losses import Loss, balanced
 
 
 class System(lightning.LightningModule):
     """Trains the model of a checkpoint on batches of waveforms; features are computed on the training device.
 
-    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch.
+    targets: distributions (utterances, classes) to learn; left out, the one class of each utterance.
+    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch; what is validated is `chosen`, the
+    weights that would be kept: averaged, where the settings say so.
     """
 
-    def __init__(self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int):
+    def __init__(
+        self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int,
+        targets: Tensor | None = None,
+    ):
         super().__init__()
-        self.model, self.frontend = checkpoint.model, checkpoint.frontend
+        fit = config.fit
+        self.model, self.frontend = channels_last(checkpoint.model), checkpoint.frontend
+        self.average = None
+        if fit.averaging != "none":
+            mean = get_ema_multi_avg_fn(fit.ema_decay) if fit.averaging == "ema" else None
+            self.average = channels_last(AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True))
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels))
-        weights = balanced(counts) if config.fit.class_balanced else np.ones(len(counts))
-        self.loss = nn.CrossEntropyLoss(
-            torch.tensor(weights, dtype=torch.float32), label_smoothing=config.fit.label_smoothing
-        )
+        weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
+        self.loss = Loss(weights, fit.focal_gamma, fit.label_smoothing)
+        one_hot = nn.functional.one_hot(torch.tensor(train.targets), len(counts)).float()
+        self.register_buffer("targets", one_hot if targets is None else targets, persistent=False)
+        sexes = torch.tensor([{"f": 0, "m": 1}.get(utterance.sex, -1) for utterance in train.utterances])
+        if fit.sex_weight and (sexes < 0).any():
+            unknown = {utterance.speaker for utterance in train.utterances if utterance.sex is None}
+            raise ValueError(
+                f"the sex of {few(unknown)} is not known, and fit.sex_weight={fit.sex_weight} asks to learn it. "
+                "Add spk2gender to the data directory, or set fit.sex_weight=0."
+            )
+        self.register_buffer("sexes", sexes, persistent=False)
         self.monitor, self.mode = selection(valid)
         self._valid: list[tuple[Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
+    @property
+    def chosen(self) -> nn.Module:
+        """The network to validate and to keep."""
+        return self.model if self.average is None else self.average.module
+
     def on_fit_start(self) -> None:
-        """Weights as fast convolutions want them; statistics of every speaker where those normalise."""
-        self.model.to(memory_format=torch.channels_last)
+        """Statistics of every speaker, where those normalise."""
         if self.config.frontend.normalisation == "speaker":
             for recordings in (self.train_set, self.valid_set):
                 self._speaker_statistics.update(self.frontend.by_speaker(
@@ -48,25 +77,52 @@ class System(lightning.LightningModule):
         torch.manual_seed(1000003 * self.seed + self.current_epoch)  # resumed or not, an epoch draws the same
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        warmup = self.config.fit.warmup_epochs * self.trainer.num_training_batches
+        """Learning rate of this step: rising, and falling where the schedule is a cosine."""
+        fit, in_epoch = self.config.fit, self.trainer.num_training_batches
+        warmup, all_steps = fit.warmup_epochs * in_epoch, fit.max_epochs * in_epoch
         if self.global_step < warmup:
-            for group in self.optimizers().param_groups:
-                group["lr"] = self.config.fit.learning_rate * (self.global_step + 1) / warmup
+            share = (self.global_step + 1) / warmup
+        elif fit.schedule == "cosine":
+            share = (1 + math.cos(math.pi * (self.global_step - warmup) / (all_steps - warmup))) / 2
+        else:
+            return
+        for group in self.optimizers().param_groups:
+            group["lr"] = fit.learning_rate * share
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of waveforms. Raises ValueError naming its utterances where it is not finite."""
+        settings, targets = self.config.augment, self.targets[batch.positions]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # bfloat16 would add noise of its own
-            waveforms, lengths = augment.waveforms(batch.waveforms, batch.num_samples, self.config.augment)
-            mel, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
-            mel = augment.spectrogram(mel, lengths, self.config.augment)
-        loss = self.loss(self._logits(mel, lengths), batch.targets)
+            waveforms, lengths = augment.waveforms(
+                batch.waveforms, batch.num_samples, settings, self.config.frontend.sample_rate
+            )
+            mel, prosody, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
+            mel = augment.spectrogram(mel, lengths, settings)
+            if settings.mixup_alpha:
+                mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
+        output = self._ask(self.model, mel, prosody, lengths)
+        loss = self.loss(output.logits, targets)
+        if self.config.fit.sex_weight:
+            sex_loss = nn.functional.cross_entropy(output.heads["sex"], self.sexes[batch.positions])
+            loss = loss + self.config.fit.sex_weight * sex_loss
         self._refuse_nan("loss", loss, batch, self.train_set)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(batch.targets))
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(targets))
         return loss
 
+    def on_train_batch_end(self, outputs: Tensor, batch: Batch, batch_index: int) -> None:
+        if self.config.fit.averaging == "ema":
+            self.average.update_parameters(self.model)
+
+    def on_validation_epoch_start(self) -> None:
+        """Take this epoch into the average of epochs; before that begins, the average is the latest epoch."""
+        if self.config.fit.averaging == "swa":
+            if self.current_epoch <= self.config.fit.swa_start * self.config.fit.max_epochs:
+                self.average.n_averaged.zero_()
+            self.average.update_parameters(self.model)
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        mel, lengths = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
-        logits = self._logits(mel, lengths)
+        features = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
+        logits = self._ask(self.chosen, *features).logits
         self._refuse_nan("logits", logits, batch, self.valid_set)
         self._valid.append((logits.cpu(), batch.targets.cpu()))
 
@@ -83,11 +139,14 @@ class System(lightning.LightningModule):
             "learning_rate": self.optimizers().param_groups[0]["lr"],
         }
         self.log_dict(measured)
-        self.lr_schedulers().step(measured[self.monitor])
+        if self.config.fit.schedule == "plateau":
+            self.lr_schedulers().step(measured[self.monitor])
 
     def configure_optimizers(self) -> dict:
         fit = self.config.fit
         optimizer = torch.optim.AdamW(self.model.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
+        if fit.schedule == "cosine":
+            return {"optimizer": optimizer}
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, self.mode, factor=fit.plateau_factor, patience=fit.plateau_patience
         )
@@ -113,16 +172,8 @@ class System(lightning.LightningModule):
                 "Listen to these, or lower fit.learning_rate."
             )
 
-    def _logits(self, mel: Tensor, lengths: Tensor) -> Tensor:
-        return self.model(mel.contiguous(memory_format=torch.channels_last), None, lengths).logits
-
-
-def balanced(counts: np.ndarray) -> np.ndarray:
-    """Weight of each class, so that all weigh the same together and an utterance weighs 1 on average; 0 without any.
-
-    Shape: counts (classes,) -> (classes,).
-    """
-    return (counts > 0) * counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)
+    def _ask(self, model: nn.Module, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
+        return model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
 
 
 def selection(valid: Recordings) -> tuple[str, str]:

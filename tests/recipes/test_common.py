@@ -18,7 +18,7 @@ import soundfile
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SCRIPTS = [path for pattern in ("*.sh", "*/*.sh", "*/local/*.sh") for path in sorted(RECIPES.glob(pattern))]
-SPLITS = {"mini": "heldout", "ravdess": "luna5", "emodb": "loso10"}   # each recipe's own
+SPLITS = {"mini": "heldout", "ravdess": "luna5", "emodb": "loso10", "nemo": "loso9"}   # each recipe's own
 HEAD = """#!/usr/bin/env bash
 # Says what it was given.
 #
@@ -352,6 +352,20 @@ def test_an_archive_that_is_not_the_published_one_is_not_unpacked(recipe, recipe
     assert "https://zenodo.org/records/" in (tmp_path / "calls").read_text()
 
 
+def test_nemo_is_not_fetched_but_told_where_to_get(recipes, archive, tmp_path):
+    result = recipes("nemo", "--stop-stage", "0")
+    assert result.returncode == 1 and not (tmp_path / "calls").exists()
+    for told in ("holds no data.tsv", "git clone", "github.com/amu-cai/nEMO", "--corpus DIR"):
+        assert told in result.stderr
+
+
+def test_nemo_that_was_cloned_where_it_is_looked_for_is_taken(recipes, tmp_path):
+    clone = tmp_path / "recipes/nemo/downloads/nEMO"
+    clone.mkdir(parents=True)
+    (clone / "data.tsv").touch()
+    assert recipes("nemo", "--stop-stage", "0").returncode == 0
+
+
 # Recipes
 
 
@@ -415,19 +429,21 @@ def test_a_corpus_that_is_there_is_prepared_and_nothing_is_fetched(recipe, file,
     assert recipes.calls() == ["data validate data/all", split_call]
 
 
-def test_emodb_can_be_cut_to_some_emotions(recipes, tmp_path):
+@pytest.mark.parametrize("recipe", ["emodb", "nemo"])
+def test_a_corpus_can_be_cut_to_some_emotions(recipe, recipes, tmp_path):
     soundfile.write(tmp_path / "03a01Fa.wav", np.full(1600, 0.1), 16000)
+    (tmp_path / "data.tsv").write_text("file_id\temotion\tspeaker_id\tgender\n03a01Fa.wav\tanger\tEB0\tfemale\n")
     choice = ["--stop-stage", "1", "--corpus", str(tmp_path), "--emotions", "anger,happiness"]
-    assert recipes("emodb", *choice).returncode == 0
-    data = "data/loso10-anger-happiness"
+    assert recipes(recipe, *choice).returncode == 0
+    data = f"data/{SPLITS[recipe]}-anger-happiness"
     assert recipes.calls() == [
         "data validate data/all",
         f"data subset data/all {data}/all --emotions anger,happiness",
-        f"data split {data}/all conf/splits/loso10.yaml {data}",
+        f"data split {data}/all conf/splits/{SPLITS[recipe]}.yaml {data}",
     ]
 
 
-@pytest.mark.parametrize("recipe", ["mini", "ravdess", "emodb"])
+@pytest.mark.parametrize("recipe", SPLITS)
 def test_help_needs_no_emotion_command_and_names_every_option(recipe, recipes, tmp_path):
     (tmp_path / "bin/emotion").unlink()
     result = recipes(recipe, "--help")
@@ -461,7 +477,7 @@ def test_a_python_without_emotion_is_told_with_the_remedy(recipes, tmp_path):
     assert result.returncode == 1 and "cannot import emotion" in result.stderr
 
 
-@pytest.mark.parametrize("recipe", ["mini", "ravdess", "emodb"])
+@pytest.mark.parametrize("recipe", SPLITS)
 def test_the_slurm_lines_of_cmd_sh_work(recipe, recipes, tmp_path):
     path = tmp_path / "recipes" / recipe / "cmd.sh"
     path.write_text(re.sub(r"^# (slurm\(\)|export)", r"\1", path.read_text(), flags=re.MULTILINE))

@@ -25,8 +25,7 @@ def load(recipe):
     return module
 
 
-RAVDESS, EMODB = load("ravdess"), load("emodb")
-CORPORA = {"ravdess": RAVDESS.CORPUS, "emodb": EMODB.CORPUS}
+CORPORA = {name: load(name).CORPUS for name in ("ravdess", "emodb", "nemo")}
 
 
 def record(path, seconds=0.1, sample_rate=16000, channels=1):
@@ -61,6 +60,24 @@ def emodb(tmp_path):
     return wav
 
 
+TABLE = """file_id	emotion	raw_text	normalized_text	speaker_id	gender	age
+WR0_surprised_64.wav	surprised	Ucho wykrywa "dźwięki".	ucho	        WR0	male	23
+EB0_neutral_13.wav	neutral	Interesuje mnie historia.	historia	        EB0	female	27
+EB0_fear_2.wav	fear	Kawa.	kawa	        EB0	female	27
+"""
+
+
+@pytest.fixture
+def nemo(tmp_path):
+    """Two speakers and their table in the published layout, one recording made another format; notes beside."""
+    folder = tmp_path / "nEMO"
+    for name in ("WR0_surprised_64.wav", "EB0_neutral_13.ogg", "EB0_fear_2.wav", "EB0_fear_3.wav"):
+        record(folder / "samples" / name, sample_rate=24000)
+    (folder / "data.tsv").write_text(TABLE, encoding="utf-8")
+    (folder / "README.md").write_text("no sound")
+    return folder
+
+
 def test_ravdess_names_become_ids_speakers_and_emotions(ravdess):
     found = {u.id: (u.speaker, u.emotion) for u in CORPORA["ravdess"].utterances(ravdess)}
     assert found == {
@@ -80,6 +97,30 @@ def test_emodb_names_become_ids_speakers_and_emotions(emodb):
     }
 
 
+def test_nemos_table_tells_speaker_and_emotion_whatever_the_extension(nemo):
+    found = {u.id: (u.speaker, u.emotion, Path(u.wav).name) for u in CORPORA["nemo"].utterances(nemo)}
+    assert found == {   # EB0_fear_3 is not in the table
+        "nemoEB0-EB0_fear_2": ("nemoEB0", "fear", "EB0_fear_2.wav"),
+        "nemoEB0-EB0_neutral_13": ("nemoEB0", "neutral", "EB0_neutral_13.ogg"),
+        "nemoWR0-WR0_surprised_64": ("nemoWR0", "surprise", "WR0_surprised_64.wav"),
+    }
+
+
+@pytest.mark.parametrize(("recipe", "sexes"), [
+    ("ravdess", {"ravdess01": "m", "ravdess24": "f"}), ("emodb", {"emodb03": "m", "emodb16": "f"}),
+    ("nemo", {"nemoEB0": "f", "nemoWR0": "m"}),
+])
+def test_the_sex_of_every_speaker_is_known(recipe, sexes, request):
+    found = CORPORA[recipe].utterances(request.getfixturevalue(recipe))
+    assert {u.speaker: u.sex for u in found} == sexes
+
+
+def test_the_mini_corpus_alternates_men_and_women(tmp_path):
+    for speaker in ("mini01", "mini02"):
+        record(tmp_path / speaker / f"{speaker}-anger-03.wav")
+    assert [(u.speaker, u.sex) for u in load("mini").utterances(tmp_path)] == [("mini01", "m"), ("mini02", "f")]
+
+
 def test_every_published_emotion_has_a_canonical_name():
     assert CORPORA["ravdess"].names() == {
         "01": "neutral", "02": "calm", "03": "happiness", "04": "sadness", "05": "anger", "06": "fear",
@@ -89,8 +130,13 @@ def test_every_published_emotion_has_a_canonical_name():
         "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "N": "neutral",
         "T": "sadness",
     }
+    assert CORPORA["nemo"].names() == {
+        "anger": "anger", "fear": "fear", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness",
+        "surprised": "surprise",
+    }
     assert sum(CORPORA["ravdess"].published.values()) == 1440 == 24 * 60
     assert sum(CORPORA["emodb"].published.values()) == 535
+    assert sum(CORPORA["nemo"].published.values()) == 4481
 
 
 def test_stereo_at_48_khz_is_taken_as_it_is_with_its_duration(ravdess):
@@ -176,11 +222,25 @@ def test_a_file_that_is_no_audio_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(("recipe", "remedy"), [
     ("ravdess", "holds no file like 03-01-06-01-02-01-12.wav.* Give the folder with Actor_01"),
     ("emodb", "holds no file like 03a01Fa.wav.* Give the folder wav"),
+    ("nemo", "holds no data.tsv.* Give the folder with data.tsv and samples"),
 ])
 def test_a_folder_without_the_corpus_is_refused_with_what_to_give(recipe, remedy, tmp_path):
     record(tmp_path / "another.wav")
     with pytest.raises(FileNotFoundError, match=remedy):
         CORPORA[recipe].utterances(tmp_path)
+
+
+def test_a_table_without_its_recordings_is_refused_with_what_to_give(nemo):
+    for path in (nemo / "samples").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="holds no file like WR0_surprised_64.wav.* Give the folder with"):
+        CORPORA["nemo"].utterances(nemo)
+
+
+def test_a_table_without_a_column_is_refused_by_its_name(nemo):
+    (nemo / "data.tsv").write_text(TABLE.replace("speaker_id", "speaker"))
+    with pytest.raises(ValueError, match="data.tsv has the columns .*, not speaker_id.*Fetch the published table"):
+        CORPORA["nemo"].utterances(nemo)
 
 
 @pytest.mark.parametrize("recipe", CORPORA)
@@ -196,9 +256,10 @@ def test_the_script_tells_a_fault_in_one_line(recipe, tmp_path):
 SPEAKERS = {
     "ravdess": {f"ravdess{n:02}" for n in range(1, 25)},
     "emodb": {f"emodb{n:02}" for n in (3, 8, 9, 10, 11, 12, 13, 14, 15, 16)},
+    "nemo": {f"nemo{name}0" for name in ("EB", "IC", "KD", "KS", "MK", "MP", "SM", "TP", "WR")},
     "mini": {f"mini{n:02}" for n in range(1, 9)},
 }
-EMODB_MEN = {f"emodb{n:02}" for n in (3, 10, 11, 12, 15)}
+MEN = {*(f"emodb{n:02}" for n in (3, 10, 11, 12, 15)), *(f"nemo{name}0" for name in ("KS", "MP", "SM", "TP", "WR"))}
 SPLITS = [*sorted(RECIPES.glob("*/conf/splits/*.yaml")), RECIPES / "mini/conf/split.yaml"]
 CROSS_VALIDATION = SPLITS[:-1]
 
@@ -214,7 +275,7 @@ def folds_of(name):
 
 def is_man(speaker):
     """By its number: odd in RAVDESS and in mini."""
-    return speaker in EMODB_MEN if speaker.startswith("emodb") else int(speaker[-2:]) % 2 == 1
+    return speaker in MEN if speaker.startswith(("emodb", "nemo")) else int(speaker[-2:]) % 2 == 1
 
 
 @pytest.mark.parametrize("path", SPLITS, ids=lambda path: path.stem)
@@ -248,6 +309,7 @@ def test_the_published_splits_have_their_published_sizes():
     files = [60 * len(test) for test, _ in folds_of("ravdess/conf/splits/luna5")]
     assert files == [300, 300, 300, 300, 240]
     assert [len(test) for test, _ in folds_of("ravdess/conf/splits/emobox6")] == [4] * 6
+    assert [(len(test), len(valid)) for test, valid in folds_of("nemo/conf/splits/loso9")] == [(1, 2)] * 9
     assert [(len(test), len(valid)) for test, valid in folds_of("emodb/conf/splits/loso10")] == [(1, 1)] * 10
 
 
@@ -257,3 +319,11 @@ def test_emobox_validates_on_actors_that_test_in_a_later_fold():
         for man in (True, False):
             later = ([a for a in folds[(k + step) % 6][0] if is_man(a) == man] for step in range(1, 6))
             assert min(next(filter(None, later))) in valid
+
+
+def test_nemo_validates_on_the_next_man_and_the_next_woman():
+    order = sorted(SPEAKERS["nemo"])
+    for k, ((tested,), valid) in enumerate(folds_of("nemo/conf/splits/loso9")):
+        later = [*order[k + 1:], *order[:k]]
+        assert tested == order[k]
+        assert set(valid) == {next(s for s in later if is_man(s)), next(s for s in later if not is_man(s))}

@@ -58,21 +58,24 @@ def quick():
     """Settings of a training of a second: two epochs of three batches, nothing random but the weights."""
     return Config(
         scheme="emodb4",
-        model={"name": "serial", "channels": [4, 8], "pools": [[2, 2]] * 2, "features": 8, "lstm_width": 8},
+        model={"name": "serial", "channels": [4, 8], "pools": [[2, 2]] * 2, "stem_stride": [2, 2], "features": 8, "lstm_width": 8},
         frontend=FrontendConfig(num_bands=20),
         augment=AugmentConfig(gain_db=0, noise_probability=0, speeds=(1.0,), time_masks=0, band_masks=0),
-        fit=FitConfig(max_epochs=2, batch_size=8, learning_rate=0.01, warmup_epochs=0, precision="float32"),
+        fit=FitConfig(
+            max_epochs=2, batch_size=8, learning_rate=0.01, warmup_epochs=0, averaging="none", precision="float32",
+        ),
     )
 
 
 @pytest.fixture(scope="session")
 def train(corpus, quick):
     """Train with other settings of `fit`; answers the model and the rows of epochs.csv. Draws no figure."""
-    def run(exp, settings=quick, data=corpus, seed=1, **options):
+    def run(exp, settings=quick, data=corpus, seed=1, init=None, teachers=(), **options):
         settings = replace(settings, fit=replace(settings.fit, **options))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fit.plot, "curves", lambda rows, path, best_epoch: None)
-            model = checkpoint.read(fit.train(settings, data / "train", data / "valid", exp, seed, "cpu"))
+            path = fit.train(settings, data / "train", data / "valid", exp, seed, "cpu", init, teachers)
+            model = checkpoint.read(path)
         return model, rows(exp)
     return run
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion import labels, models
+from emotion import checkpoint, labels
 from emotion.settings import SettingError, to_plain
 from emotion.train import config
 from emotion.train.config import Config, FitConfig
@@ -21,9 +21,9 @@ def written(folder, text):
 
 
 def another(value):
-    """A value of the same type that is not the same; of settings, all but the precision."""
+    """A value of the same type that is not the same; of settings, all but those that are words."""
     if dataclasses.is_dataclass(value):
-        fields = [f.name for f in dataclasses.fields(value) if f.name != "precision"]
+        fields = [f.name for f in dataclasses.fields(value) if f.type != "str" and f.name != "sex_weight"]
         return dataclasses.replace(value, **{name: another(getattr(value, name)) for name in fields})
     if isinstance(value, bool):
         return not value
@@ -38,9 +38,7 @@ def another(value):
 def test_the_settings_of_every_recipe_describe_a_model(path):
     settings = config.read(path)
     options = {key: value for key, value in settings.model.items() if key != "name"}
-    num_classes = len(labels.scheme(settings.scheme).classes)
-    frontend = settings.frontend
-    models.build(settings.model["name"], frontend.num_channels, frontend.num_bands, num_classes, options)
+    checkpoint.build(settings.model["name"], options, settings.frontend, labels.scheme(settings.scheme))
 
 
 def test_the_recipes_have_settings():
@@ -58,6 +56,13 @@ def test_an_override_beats_the_file_and_the_file_beats_the_default(tmp_path):
     assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip_norm) == (3, 6, FitConfig().clip_norm)
     assert read.scheme == "emodb4" and read.augment.speeds == (1.0,)
     assert read.model == {"name": "serial", "kernel": 5, "pools": [[2, 1]]}
+
+
+def test_a_file_can_extend_another_which_can_extend_a_third(tmp_path):
+    (tmp_path / "far.yaml").write_text("scheme: mini5\nfit: {max_epochs: 5, batch_size: 6, clip_norm: 2.0}")
+    (tmp_path / "near.yaml").write_text("extends: far.yaml\nfit: {max_epochs: 7, batch_size: 8}")
+    read = config.read(written(tmp_path, "extends: near.yaml\nfit: {max_epochs: 9}"))
+    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip_norm) == (9, 8, 2.0)
 
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
@@ -89,7 +94,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(tmp_path, wrong, ne
 
 
 @pytest.mark.parametrize("override", [
-    "fit.max_epochs=2.5", "fit.max_epochs=many", "fit.max_epochs", "fit.class_balanced=1", "fit=3",
+    "fit.max_epochs=2.5", "fit.max_epochs=many", "fit.max_epochs", "fit.balance=1", "fit=3",
     "model=serial", "augment.noise_snr_db=[1]", "augment.speeds=1", "fit.learning_rate=true",
 ])
 def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
@@ -100,10 +105,18 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
 @pytest.mark.parametrize("setting, value", [
     ("precision", "float16"), ("batch_size", 1), ("max_epochs", 0), ("learning_rate", 0.0),
     ("clip_norm", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
+    ("schedule", "linear"), ("averaging", "mean"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
+    ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
 ])
 def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):
     with pytest.raises(SettingError, match=f"fit.{setting}"):
         FitConfig(**{setting: value})
+
+
+@pytest.mark.parametrize("overrides", [["model.name=serial", "fit.sex_weight=0.1"], ["model.name=serial", "model.sex_head=true"]])
+def test_a_second_task_without_its_weight_or_its_answer_is_refused(tmp_path, overrides):
+    with pytest.raises(SettingError, match="needs both"):
+        config.read(written(tmp_path, "scheme: mini5"), overrides)
 
 
 @pytest.mark.parametrize("text, said", [
@@ -121,6 +134,12 @@ def test_bytes_that_are_no_text_are_refused_with_the_file_name(tmp_path):
     path.write_bytes(b"scheme: \xff")
     with pytest.raises(SettingError, match="settings.yaml"):
         config.read(path)
+
+
+def test_a_file_that_extends_itself_is_refused(tmp_path):
+    (tmp_path / "other.yaml").write_text("extends: settings.yaml")
+    with pytest.raises(SettingError, match="settings.yaml extends itself"):
+        config.read(written(tmp_path, "extends: other.yaml"))
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emotion import audio, checkpoint, cli, datadir, labels
+from emotion import audio, checkpoint, cli, datadir, evaluate, labels
+from emotion.analyzer import Analyzer
 from emotion.datadir import DataError, Utterance
 from emotion.features import FrontendConfig
 from emotion.labels import LabelError
-from emotion.settings import SettingError
+from emotion.settings import SettingError, to_plain
 from emotion.train import config, fit
 from emotion.train.augment import AugmentConfig
 from emotion.train.dataset import Recordings
@@ -35,8 +36,8 @@ def test_two_pitches_are_told_apart_in_new_voices(corpus, train, quick, tmp_path
     if normalisation != "speaker":   # which wants to hear a speaker's other utterances
         for utterance in datadir.read(corpus / "valid"):
             waveform = torch.from_numpy(audio.read(utterance.wav))[None]
-            mel, lengths = model.frontend(waveform, torch.tensor([waveform.shape[1]]))
-            assert SCHEME.classes[model.model(mel, None, lengths).logits.argmax()] == utterance.emotion
+            features = model.frontend(waveform, torch.tensor([waveform.shape[1]]))
+            assert SCHEME.classes[model.model(*features).logits.argmax()] == utterance.emotion
 
 
 def test_the_model_file_says_whom_it_heard_and_how_it_was_made(train, tmp_path, uars):
@@ -53,7 +54,7 @@ def test_the_weights_of_the_best_epoch_are_saved_the_first_among_equals(train, t
     uars(0.3, 0.9, 0.5, 0.9)
     seen, end = [], System.on_validation_epoch_end
     monkeypatch.setattr(System, "on_validation_epoch_end", lambda self: seen.append(
-        {name: value.clone() for name, value in self.model.state_dict().items()}) or end(self))
+        {name: value.clone() for name, value in self.chosen.state_dict().items()}) or end(self))
     model, _ = train(tmp_path, max_epochs=4)
     assert model.card["epoch"] == 1
     assert all(torch.equal(value, seen[1][name]) for name, value in model.model.state_dict().items())
@@ -212,6 +213,76 @@ def test_the_command_says_only_what_matters_and_goes_on_after_a_signal(corpus, q
     assert checkpoint.read(exp).train_speakers == ("a", "b", "c") and (exp / "curves.png").exists()
     resolved = config.read(exp / "config.yaml").fit
     assert (resolved.plateau_patience, resolved.batch_size) == (9, 4)   # both --set count
+
+
+# Models that learn from models
+
+@pytest.fixture(scope="module")
+def parent(train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parent")
+    torch.set_num_threads(1)
+    return folder, train(folder, max_epochs=4)[0]
+
+
+def test_a_training_can_start_from_another_models_weights(train, tmp_path, parent, monkeypatch):
+    folder, before = parent
+    seen, start = [], System.on_fit_start
+    monkeypatch.setattr(System, "on_fit_start", lambda self: seen.append(
+        {name: value.clone() for name, value in self.model.state_dict().items()}) or start(self))
+    model, _ = train(tmp_path, max_epochs=1, init=folder)
+    assert all(torch.equal(value, seen[0][name]) for name, value in before.model.state_dict().items())
+    assert model.train_speakers == ("a", "b", "c") and model.card["init"] == str(folder)
+
+
+def test_other_classes_get_a_new_last_layer(quick, parent):
+    folder, before = parent
+    options = {key: value for key, value in quick.model.items() if key != "name"}
+    fresh = checkpoint.build("serial", options, quick.frontend, labels.scheme("mini5"))
+    own = fresh.model.head.classifier.weight.clone()
+    fit.inherit(fresh, before, "parent")
+    assert torch.equal(fresh.model.head.classifier.weight, own)
+    assert torch.equal(fresh.model.cnn.stem.conv.weight, before.model.cnn.stem.conv.weight)
+
+
+@pytest.mark.parametrize("change", [{"features": 6}, {"channels": [4, 6]}, {"lstm_layers": 2}])
+def test_starting_from_another_network_is_refused(quick, parent, change):
+    options = {key: value for key, value in {**quick.model, **change}.items() if key != "name"}
+    fresh = checkpoint.build("serial", options, quick.frontend, SCHEME)
+    with pytest.raises(SettingError, match="Give the config.yaml"):
+        fit.inherit(fresh, parent[1], "parent")
+
+
+def test_a_student_learns_its_teachers_answers_beside_the_labels(corpus, quick, parent):
+    recordings = Recordings(datadir.read(corpus / "train"), SCHEME, 16_000, 0.5)
+    alone = evaluate.posteriors(recordings.utterances, Analyzer(parent[1], "cpu")).probabilities
+    settings = replace(quick, fit=replace(quick.fit, teacher_weight=0.25, teacher_temperature=1.0))
+    targets = fit.taught([parent[1], parent[1]], recordings, settings, "cpu")
+    one_hot = torch.nn.functional.one_hot(torch.tensor(recordings.targets), 4)
+    torch.testing.assert_close(targets, (0.75 * one_hot + 0.25 * torch.from_numpy(alone)).float())
+    softer = fit.taught([parent[1]], recordings, replace(quick, fit=replace(quick.fit, teacher_weight=1.0)), "cpu")
+    assert softer.max(1).values.mean() < torch.from_numpy(alone).max(1).values.mean()
+
+
+def test_a_student_has_heard_whom_its_teachers_heard(train, tmp_path, corpus, parent):
+    folder, before = parent
+    checkpoint.write(replace(before, train_speakers=("a", "z"), valid_speakers=("d", "y")), tmp_path / "teacher.safetensors")
+    model, _ = train(tmp_path / "exp", max_epochs=1, teachers=[tmp_path / "teacher.safetensors"])
+    assert model.train_speakers == ("a", "b", "c", "z") and model.valid_speakers == ("d", "e", "y")
+
+
+def test_a_teacher_that_was_trained_on_a_validation_speaker_is_refused(train, tmp_path, parent):
+    checkpoint.write(replace(parent[1], train_speakers=("a", "e")), tmp_path / "teacher.safetensors")
+    with pytest.raises(DataError, match="was trained on e, who would choose the epoch"):
+        train(tmp_path / "exp", teachers=[tmp_path / "teacher.safetensors"])
+
+
+def test_a_teacher_of_other_classes_is_refused(train, tmp_path, parent):
+    checkpoint.write(replace(parent[1], scheme=labels.scheme("mini5"), train_speakers=(), valid_speakers=(),
+                             model=checkpoint.build("serial", to_plain(parent[1].model.config),
+                                                    parent[1].frontend.config, labels.scheme("mini5")).model),
+                     tmp_path / "teacher.safetensors")
+    with pytest.raises(SettingError, match="Give teachers of scheme emodb4"):
+        train(tmp_path / "exp", teachers=[tmp_path / "teacher.safetensors"])
 
 
 # Refusal

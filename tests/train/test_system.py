@@ -43,32 +43,53 @@ def steps(monkeypatch):
     return seen
 
 
-# The loss
-
-def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average():
-    weights = system.balanced(np.array([30, 0, 10]))
-    assert weights.tolist() == pytest.approx([40 / 60, 0, 40 / 20])
-    assert weights @ [30, 0, 10] == pytest.approx(40)
-
+# What is learnt
 
 def test_the_loss_weighs_classes_only_if_asked(corpus, untrained, tmp_path):
     datadir.write(tmp_path / "train", datadir.read(corpus / "train")[:6])   # by a: 4 anger, 2 sadness
     shutil.copytree(corpus / "valid", tmp_path / "valid")
-    assert untrained(tmp_path).loss.weight.tolist() == [0.75, 0, 0, 1.5]
-    assert untrained(tmp_path, class_balanced=False).loss.weight.tolist() == [1, 1, 1, 1]
+    assert untrained(tmp_path).loss.weights.tolist() == [0.75, 0, 0, 1.5]
+    for balance in ("none", "sampler"):
+        assert untrained(tmp_path, balance=balance).loss.weights.tolist() == [1, 1, 1, 1]
 
 
-def test_label_smoothing_shares_out_the_target(untrained):
-    loss = untrained(label_smoothing=0.2, class_balanced=False).loss
-    certain = torch.tensor([[0.0, -10, -10, -10]])   # 0.2 / 4 of the target on each, three 10 nats off
-    assert loss(certain, torch.tensor([0])).item() == pytest.approx(0.15 * 10, abs=1e-3)
+def test_the_sampler_draws_all_classes_equally_often(corpus, train, quick, tmp_path, monkeypatch):
+    utterances = datadir.read(corpus / "train")
+    few = [u for u in utterances if u.emotion == "sadness" and u.id.endswith("0")]   # 3 of 15
+    datadir.write(tmp_path / "train", [u for u in utterances if u.emotion == "anger"] + few)
+    shutil.copytree(corpus / "valid", tmp_path / "valid")
+    drawn, step = [], System.training_step
+    monkeypatch.setattr(
+        System, "training_step", lambda self, batch, i: drawn.extend(batch.targets.tolist()) or step(self, batch, i))
+    train(tmp_path / "exp", data=tmp_path, max_epochs=8, balance="sampler")
+    assert len(drawn) == 8 * 15 and 0.35 < np.mean(np.array(drawn) == SCHEME.index("sadness")) < 0.65
 
 
-def test_a_class_without_training_files_takes_no_part_in_smoothing(untrained):
-    loss = untrained(label_smoothing=0.2).loss   # the corpus has no happiness, no neutral
-    impossible = torch.tensor([[0.0, -1000, -1000, 0]])
-    share = 0.8 + 2 * 0.2 / 4   # of the target, on the two classes there are
-    assert loss(impossible, torch.tensor([0])).item() == pytest.approx(share * np.log(2), abs=1e-3)
+def test_focal_loss_and_label_smoothing_reach_the_loss(untrained):
+    loss = untrained(focal_gamma=2.0, label_smoothing=0.1).loss
+    assert (loss.focal_gamma, loss.label_smoothing) == (2.0, 0.1)
+
+
+def test_the_sex_of_the_speaker_is_learnt_where_it_is_asked_for(corpus, train, quick, tmp_path):
+    for name in ("train", "valid"):
+        with_sex = [replace(u, sex="m" if u.speaker in "ad" else "f") for u in datadir.read(corpus / name)]
+        datadir.write(tmp_path / name, with_sex)
+    settings = replace(
+        quick, model={**quick.model, "sex_head": True}, fit=replace(quick.fit, sex_weight=0.5, max_epochs=1))
+    model, learned = train(tmp_path / "exp", settings, data=tmp_path)
+    assert model.model.head.sex.weight.shape == (2, 16) and np.isfinite(learned[0]["train_loss"])
+    with pytest.raises(ValueError, match="sex of a, b, c is not known.*Add spk2gender"):
+        train(tmp_path / "other", settings, data=corpus)
+
+
+def test_mixup_trains_on_mixed_features_and_mixed_targets(train, quick, tmp_path, monkeypatch):
+    seen, forward = [], system.Loss.forward
+    monkeypatch.setattr(
+        system.Loss, "forward", lambda self, logits, targets: seen.append(targets) or forward(self, logits, targets))
+    train(tmp_path, replace(quick, augment=replace(quick.augment, mixup_alpha=1.0)), max_epochs=1)
+    targets = torch.cat(seen)
+    assert ((targets > 0) & (targets < 1)).any()
+    torch.testing.assert_close(targets.sum(1), torch.ones(len(targets)))
 
 
 # The step
@@ -82,8 +103,13 @@ def test_weight_decay_shrinks_weights_that_have_no_gradient(untrained):
 
 
 def test_gradients_are_scaled_down_to_norm_one(train, tmp_path, steps, monkeypatch):
-    logits = System._logits
-    monkeypatch.setattr(System, "_logits", lambda self, *given: 1000 * logits(self, *given))   # steep
+    ask = System._ask
+
+    def steep(self, *given):
+        output = ask(self, *given)
+        return output._replace(logits=1000 * output.logits)
+
+    monkeypatch.setattr(System, "_ask", steep)
     train(tmp_path, max_epochs=1)
     assert [step["norm"] for step in steps] == pytest.approx([1.0] * 3, rel=1e-3)
 
@@ -109,6 +135,43 @@ def test_the_learning_rate_falls_on_a_plateau(train, tmp_path, uars, patience, f
     assert [row["learning_rate"] for row in learned] == pytest.approx([0.01 * rate for rate in rates])
 
 
+def test_the_learning_rate_falls_as_a_cosine_to_nothing_and_the_training_goes_to_its_end(train, tmp_path, steps, uars):
+    uars(0.5)
+    _, learned = train(tmp_path, max_epochs=5, schedule="cosine", warmup_epochs=1, stop_patience=1)
+    half_circle = (1 + np.cos(np.pi * np.arange(12) / 12)) / 2   # 4 epochs of 3 steps
+    expected = [1 / 3, 2 / 3, 1, *half_circle]
+    assert [step["rate"] for step in steps] == pytest.approx([0.01 * share for share in expected])
+    assert len(learned) == 5
+
+
+def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, monkeypatch):
+    seen, end = [], System.on_train_batch_end
+    monkeypatch.setattr(System, "on_train_batch_end", lambda self, *given: seen.append(
+        self.model.head.classifier.bias.detach().clone()) or end(self, *given))
+    model, _ = train(tmp_path, max_epochs=1, averaging="ema", ema_decay=0.9)
+    first, *later = seen
+    for bias in later:
+        first = 0.9 * first + 0.1 * bias
+    torch.testing.assert_close(model.model.head.classifier.bias.detach(), first)
+
+
+def test_swa_is_the_mean_of_the_last_epochs(train, tmp_path, monkeypatch, uars):
+    uars(0.1, 0.2, 0.3, 0.4)   # the last epoch is the best
+    seen, end = [], System.on_validation_epoch_end
+    monkeypatch.setattr(System, "on_validation_epoch_end", lambda self: seen.append(
+        self.model.head.classifier.bias.detach().clone()) or end(self))
+    model, _ = train(tmp_path, max_epochs=4, averaging="swa", swa_start=0.5)
+    torch.testing.assert_close(model.model.head.classifier.bias.detach(), (seen[2] + seen[3]) / 2)
+
+
+def test_what_is_averaged_is_what_is_validated(train, tmp_path, monkeypatch):
+    asked, ask = [], System._ask
+    monkeypatch.setattr(System, "_ask", lambda self, model, *given: asked.append(
+        (self.training, model is self.chosen)) or ask(self, model, *given))
+    train(tmp_path, max_epochs=1, averaging="ema")
+    assert set(asked) == {(True, False), (False, True)}
+
+
 def test_batch_size_and_longest_seconds_shape_the_batches(train, tmp_path, steps):
     train(tmp_path, max_epochs=1, batch_size=4, longest_seconds=0.28)
     assert [len(step["samples"]) for step in steps] == [4] * 6
@@ -123,15 +186,14 @@ def test_every_epoch_and_every_seed_draws_other_noise(train, tmp_path, steps):
 
 @pytest.mark.parametrize("precision, autocast", [("float32", False), ("bfloat16", True)])
 def test_bfloat16_is_for_the_network_alone(train, quick, tmp_path, monkeypatch, precision, autocast):
-    seen, heard, logits, waveforms = [], [], System._logits, augment.waveforms
-    monkeypatch.setattr(
-        System, "_logits", lambda *given: seen.append(torch.is_autocast_enabled("cpu")) or logits(*given))
+    seen, heard, ask, waveforms = [], [], System._ask, augment.waveforms
+    monkeypatch.setattr(System, "_ask", lambda *given: seen.append(torch.is_autocast_enabled("cpu")) or ask(*given))
     monkeypatch.setattr(
         augment, "waveforms", lambda *given: heard.append((given, waveforms(*given))) or heard[-1][1])
     slow = replace(quick.augment, speeds=(0.9,))   # resampling is a convolution
     train(tmp_path, replace(quick, augment=slow), max_epochs=1, precision=precision)
     assert set(seen) == {autocast}
-    for (batch, lengths, _), (slower, _) in heard:
+    for (batch, lengths, *_), (slower, _) in heard:
         torch.testing.assert_close(slower, augment.perturb_speed(batch, lengths, 0.9)[0], atol=1e-6, rtol=0)
 
 
@@ -183,14 +245,14 @@ def test_global_statistics_are_those_of_the_training_speakers(corpus, train, qui
 
 
 def test_speaker_statistics_centre_each_speaker_and_not_each_utterance(train, quick, tmp_path, monkeypatch):
-    mels, logits = {}, System._logits
+    mels, ask = {}, System._ask
 
-    def note(self, mel, lengths):
+    def note(self, model, mel, prosody, lengths):
         for row, length in zip(mel, lengths):
             mels.setdefault(self.training, []).append(row[0, :length])
-        return logits(self, mel, lengths)
+        return ask(self, model, mel, prosody, lengths)
 
-    monkeypatch.setattr(System, "_logits", note)
+    monkeypatch.setattr(System, "_ask", note)
     settings = replace(quick, frontend=FrontendConfig(num_bands=20, normalisation="speaker"))
     train(tmp_path, settings, max_epochs=1)
     for heard in mels.values():   # in training and in validation
@@ -207,7 +269,12 @@ def test_a_loss_that_is_no_number_names_the_utterances(train, tmp_path):
 
 
 def test_a_score_that_is_no_number_names_the_utterances(train, tmp_path, monkeypatch):
-    logits = System._logits
-    monkeypatch.setattr(System, "_logits", lambda self, *given: logits(self, *given) / float(self.training))
+    ask = System._ask
+
+    def spoil(self, *given):
+        output = ask(self, *given)
+        return output._replace(logits=output.logits / float(self.training))
+
+    monkeypatch.setattr(System, "_ask", spoil)
     with pytest.raises(ValueError, match="not a finite logits on the batch of .*[de]-anger[0-3]"):
         train(tmp_path)

@@ -23,9 +23,10 @@ def utterances(corpus: Path) -> list[datadir.Utterance]:
         if not (match := NAME.fullmatch(path.stem)):
             raise ValueError(f"{path} is not like mini01-anger-03.wav: nothing says who speaks or how. "
                              "Give the folder that synthesise.py wrote, with nothing else in it.")
-        seconds = audio.duration(path)
-        found.append(datadir.Utterance(path.stem, match["speaker"], str(path), match["emotion"],
-                                       duration_seconds=seconds))
+        speaker, seconds = match["speaker"], audio.duration(path)
+        sex = "fm"[int(speaker[-2:]) % 2]   # odd speakers are men
+        found.append(datadir.Utterance(path.stem, speaker, str(path), match["emotion"],
+                                       duration_seconds=seconds, sex=sex))
     if not found:
         raise ValueError(f"{corpus} holds no recordings: there is nothing to train on. "
                          f"Make them with local/synthesise.py {corpus}.")

@@ -12,9 +12,9 @@ from pathlib import Path
 RECIPE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(RECIPE.parent))
 
-from corpus import Corpus, prepare  # noqa: E402
+from corpus import NamedCorpus, prepare  # noqa: E402
 
-CORPUS = Corpus(
+CORPUS = NamedCorpus(
     prefix="ravdess",
     pattern=re.compile(r"03-01-(?P<code>\d\d)-\d\d-\d\d-\d\d-(?P<speaker>\d\d)"),
     example="03-01-06-01-02-01-12.wav",
@@ -22,6 +22,7 @@ CORPUS = Corpus(
     labels=RECIPE / "conf" / "labels.yaml",
     published={"01": 96, **{f"{code:02}": 192 for code in range(2, 9)}},   # neutral has no strong intensity
     speakers=24,
+    sexes={f"{actor:02}": "fm"[actor % 2] for actor in range(1, 25)},   # odd actors are men
 )
 
 if __name__ == "__main__":

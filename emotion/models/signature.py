@@ -1,10 +1,19 @@
-"""What every network answers."""
+"""What every network takes and what it answers."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from torch import Tensor
+
+
+class Inputs(NamedTuple):
+    """Size of what the front end computes: mel (batch, channels, frames, bands), prosody (batch, frames, contours);
+    contours is 0 where it computes no prosody."""
+
+    channels: int
+    bands: int
+    contours: int = 0
 
 
 class Output(NamedTuple):

@@ -1,0 +1,47 @@
+"""What a wrong answer costs: cross-entropy against distributions, balanced over classes, focal, smoothed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Loss(nn.Module):
+    """Mean cross-entropy of logits against target distributions (batch, classes), each class by its weight.
+
+        loss = - sum over utterances and classes of w_c t_c (1 - p_c)^gamma log p_c  /  sum of w_c t_c
+
+    Against single classes and with gamma 0 it is torch's weighted CrossEntropyLoss.
+    Source: Lin et al. 2017, Focal loss for dense object detection (gamma); Szegedy et al. 2016, Rethinking the
+    inception architecture (label smoothing).
+    """
+
+    def __init__(self, weights: np.ndarray, focal_gamma: float = 0.0, label_smoothing: float = 0.0):
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.focal_gamma, self.label_smoothing = focal_gamma, label_smoothing
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Shape: logits (batch, classes), targets (batch, classes) with rows of sum 1 -> ()."""
+        targets = (1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[1]
+        weighted, log_p = self.weights * targets, logits.log_softmax(1)
+        hardness = (1 - log_p.exp()) ** self.focal_gamma if self.focal_gamma else 1.0
+        return -(weighted * hardness * log_p).sum() / weighted.sum()
+
+
+def balanced(counts: np.ndarray) -> np.ndarray:
+    """Weight of each class, so that all weigh the same together and an utterance weighs 1 on average; 0 without any.
+
+    Shape: counts (classes,) -> (classes,).
+    """
+    return (counts > 0) * counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)
+
+
+def softened(probabilities: Tensor, temperature: float) -> Tensor:
+    """A teacher's probabilities, less sure: what it thinks of the classes that it does not choose comes forward.
+
+    Shape: (utterances, classes) -> the same.
+    Source: Hinton et al. 2015, Distilling the knowledge in a neural network.
+    """
+    return (probabilities.clamp(min=1e-12).log() / temperature).softmax(1)
