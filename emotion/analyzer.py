@@ -22,12 +22,10 @@ from torch import Tensor
 from . import audio, checkpoint
 from .checkpoint import Checkpoint
 from .hardware import channels_last, choose_device
+from .quality import Quality
 from .timeline import SegmentConfig, Timeline, segment
 
 BUNDLED = Path(__file__).with_name("pretrained") / checkpoint.FILE_NAME
-SHORT_SECONDS = 0.5   # below it hardly a syllable is heard
-SILENT_POWER = 1e-6   # mean square, -60 dB of full scale
-CLIPPED_SHARE = 0.001   # of samples at full scale
 HELD_SECONDS = 600.0   # of audio in memory before the model is asked
 BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 
@@ -156,7 +154,7 @@ class Analyzer:
         queue: list[_Window] = []
         held = 0
         for recording in recordings:
-            job = _Job(recording)
+            job = _Job(recording, Quality(self.sample_rate))
             jobs.append(job)
             try:
                 for window in self._cut(job):
@@ -179,7 +177,7 @@ class Analyzer:
         """Windows of one recording, read block by block."""
         held = np.empty(0, np.float32)
         for block in job.recording.blocks():
-            job.hear(block)
+            job.quality.hear(block)
             held = np.concatenate([held, block]) if len(held) else block
             while len(held) > self._window:
                 yield job.add(held[: self._window])
@@ -222,7 +220,7 @@ class Analyzer:
             steps.append(window.steps[first:last])
             weights.append(len(steps[-1]))
         step_probabilities = np.concatenate(steps)
-        duration = job.num_samples / self.sample_rate
+        duration = job.quality.num_samples / self.sample_rate
         return Timeline(
             name=job.recording.name,
             labels=self.labels,
@@ -231,7 +229,7 @@ class Analyzer:
             step_times=self._first_step + self.step_seconds * np.arange(len(step_probabilities)),
             step_probabilities=step_probabilities,
             segments=segment(step_probabilities, self.labels, self.step_seconds, duration, self.segments),
-            flags=job.flags(self.sample_rate),
+            flags=job.quality.flags,
             unknown_below=self.checkpoint.calibration.unknown_below,
         )
 
@@ -252,17 +250,10 @@ class _Job:
     """One recording on its way: the windows cut from it and what was heard in passing."""
 
     recording: Recording
+    quality: Quality
     windows: list[_Window] = field(default_factory=list)
-    num_samples: int = 0
-    energy: float = 0.0
-    num_clipped: int = 0
     complete: bool = False
     error: FileError | None = None
-
-    def hear(self, block: np.ndarray) -> None:
-        self.num_samples += len(block)
-        self.energy += float(np.dot(block, block))
-        self.num_clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
 
     def add(self, waveform: np.ndarray) -> _Window:
         self.windows.append(_Window(self, waveform))
@@ -271,14 +262,6 @@ class _Job:
     @property
     def done(self) -> bool:
         return self.error is not None or self.complete and self.windows[-1].steps is not None
-
-    def flags(self, sample_rate: int) -> tuple[str, ...]:
-        found = {
-            "short": self.num_samples < SHORT_SECONDS * sample_rate,
-            "silent": self.energy < SILENT_POWER * self.num_samples,
-            "clipped": self.num_clipped > CLIPPED_SHARE * self.num_samples,
-        }
-        return tuple(name for name, holds in found.items() if holds)
 
 
 def _is_numbers(source: list | tuple) -> bool:

@@ -80,9 +80,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("directory", metavar="DATA_DIR")
         computing(sub, model=False)
     evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
+    evaluate.add_argument(
+        "--speeds", type=_numbers, default=(1.0,), metavar="0.9,1,1.1",
+        help="average the answers to the recordings played at these speeds (default: 1)",
+    )
 
     results = command("results", _results, "Table of results over folds and seeds.")
-    results.add_argument("root", metavar="ROOT", help="folder that holds fold*/seed*/posteriors.csv")
+    results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
+    results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
+    results.add_argument(
+        "--ensemble", action="store_true", help="all models of a fold answer together, of several folders too"
+    )
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
 
     _data_commands(commands, command)
@@ -119,6 +127,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be numbers with commas between them") from None
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -223,13 +238,13 @@ def _calibrate(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
-    evaluate(options.exp, options.directory, options.device, options.allow_heard)
+    evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds)
 
 
 def _results(options: argparse.Namespace) -> None:
     from .evaluate import results
 
-    table = results(options.root)
+    table = results(*options.roots, table=options.table, ensemble=options.ensemble)
     print(table)
     if options.output:
         Path(options.output).write_text(table + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A model against a data directory: calibrated on validation speakers, scored on test speakers, pooled over folds."""
+"""Models against data directories: calibrated on validation speakers, scored on test speakers, pooled over folds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +85,34 @@ class Posteriors:
             np.concatenate([part.targets for part in parts]), np.concatenate([part.probabilities for part in parts]),
         )
 
+    @classmethod
+    def mean(cls, parts: Sequence[Posteriors]) -> Posteriors:
+        """An ensemble: the mean answer of several models to the same utterances, equal in weight.
 
-def recordings(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Recording]:
+        Raises DataError where they answered other utterances or in other classes.
+        """
+        first = parts[0]
+        for part in parts[1:]:
+            if (part.utterances, part.labels) != (first.utterances, first.labels):
+                raise DataError(
+                    "the members of an ensemble answered other utterances or in other classes: their mean would mix "
+                    "them up. Give models of the same fold of the same split."
+                )
+        return replace(first, probabilities=np.mean([part.probabilities for part in parts], axis=0))
+
+
+def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, speed: float = 1.0) -> list[Recording]:
     """Utterances as the Analyzer takes them; for a model normalised by speaker, with each speaker's own statistics.
 
     Those are fitted on the speaker's unlabelled recordings here (transductive: report it on a line of its own).
+    speed: plays them faster (above 1) or slower, pitch and rate together.
     """
     rate = analyzer.sample_rate
 
     def read(utterance: Utterance) -> list[np.ndarray]:
-        return [audio.read(datadir.open_wav(utterance), rate, utterance.start_seconds or 0.0, utterance.stop_seconds)]
+        start, stop = utterance.start_seconds or 0.0, utterance.stop_seconds
+        waveform = audio.read(datadir.open_wav(utterance), rate, start, stop)
+        return [waveform if speed == 1 else audio.from_array(waveform, round(speed * rate), rate, utterance.id)]
 
     frontend, statistics = analyzer.checkpoint.frontend, {}
     if frontend.config.normalisation == "speaker":
@@ -106,22 +124,27 @@ def recordings(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Reco
     return [Recording(u.id, lambda u=u: read(u), statistics.get(u.speaker)) for u in utterances]
 
 
-def timelines(utterances: Sequence[Utterance], analyzer: Analyzer) -> list[Timeline]:
+def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, speed: float = 1.0) -> list[Timeline]:
     """The Analyzer's answer for every utterance. Raises DataError naming the first that cannot be read."""
-    answers = list(analyzer.run(recordings(utterances, analyzer)))
+    answers = list(analyzer.run(recordings(utterances, analyzer, speed)))
     for answer in answers:
         if isinstance(answer, FileError):
             raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
     return answers
 
 
-def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer) -> Posteriors:
-    """Calibrated probabilities of every utterance beside its true class."""
+def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequence[float] = (1.0,)) -> Posteriors:
+    """Calibrated probabilities of every utterance beside its true class; with several speeds their mean over these.
+
+    Raises: LabelError for an emotion outside the scheme, ValueError for a speed that nobody speaks at.
+    """
+    if not speeds or not all(0.5 <= speed <= 2 for speed in speeds):
+        raise ValueError(f"speeds={list(speeds)} must hold factors from 0.5 to 2: beyond, no voice is left. Use 0.9,1,1.1.")
     targets = analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)  # first: refused before all is scored
-    answers = timelines(utterances, analyzer)
+    views = [[answer.probabilities for answer in timelines(utterances, analyzer, speed)] for speed in speeds]
     return Posteriors(
         tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels,
-        np.array(targets), np.stack([answer.probabilities for answer in answers]),
+        np.array(targets), np.mean(views, axis=0),
     )
 
 
@@ -159,25 +182,30 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Cali
     return fitted
 
 
-def evaluate(exp_dir: str | Path, directory: str, device: str = "auto", allow_heard: bool = False) -> dict:
+def evaluate(
+    exp_dir: str | Path, directory: str, device: str = "auto", allow_heard: bool = False,
+    speeds: Sequence[float] = (1.0,),
+) -> dict:
     """Score the test speakers once: EXP/posteriors.csv, scores.json and confusion.png.
 
+    With other speeds (test-time averaging) the three are called posteriors_speeds.csv and so on.
     Raises DataError where the model has heard a speaker in training or validation, unless allowed.
     """
     exp_dir = Path(exp_dir)
     model = checkpoint.read(exp_dir)
-    done = exp_dir / "scores.json"
-    source = {"model": model.fingerprint, "data": str(directory)}
+    kind = "" if tuple(speeds) == (1.0,) else "_speeds"
+    done = exp_dir / f"scores{kind}.json"
+    source = {"model": model.fingerprint, "data": str(directory), "speeds": list(speeds)}
     if done.exists() and source.items() <= (scores := json.loads(done.read_text())).items():
         log.info("%s stands: evaluation is done, skipped", done)
         return scores
     utterances = datadir.read(directory)
     if not allow_heard:
         _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
-    answers = posteriors(utterances, Analyzer(model, device))
-    answers.write(exp_dir / POSTERIORS)
+    answers = posteriors(utterances, Analyzer(model, device), speeds)
+    answers.write(exp_dir / f"posteriors{kind}.csv")
     scores = _strict({**source, **answers.summary()})
-    plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / "confusion.png")
+    plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / f"confusion{kind}.png")
     aside = done.with_name(done.name + ".part")
     aside.write_text(json.dumps(scores, indent=1))
     aside.replace(done)
@@ -200,25 +228,54 @@ def _refuse_heard(utterances: Sequence[Utterance], heard: Sequence[str], how: st
         )
 
 
-def results(root: str | Path) -> str:
+def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False) -> str:
     """Markdown table of all fold<k>/seed<s>/posteriors.csv below a folder, folds pooled, mean and spread over seeds.
 
+    ensemble: all models of a fold answer together, by the mean of their posteriors; then of several folders too.
     Raises DataError where there are none, or where seeds do not cover the same folds.
     """
-    root = Path(root)
+    if ensemble:
+        found = {0: _ensemble(roots, table)}
+    elif len(roots) == 1:
+        found = _by_seed(Path(roots[0]), table)
+    else:
+        raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
+    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
+        covered = {seed: sorted(folds) for seed, folds in found.items()}
+        raise DataError(f"{roots[0]}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
+    summaries = {
+        "ensemble" if ensemble else f"seed {seed}": Posteriors.pool(list(folds.values())).summary()
+        for seed, folds in sorted(found.items())
+    }
+    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(found.values()))))])
+
+
+def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
+    """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE."""
     found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
-    for path in sorted(root.glob(f"fold*/seed*/{POSTERIORS}")):
+    for path in sorted(root.glob(f"fold*/seed*/{table}")):
         if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
             found[int(numbers[2])][int(numbers[1])] = Posteriors.read(path)
     if not found:
-        raise DataError(f"no fold*/seed*/{POSTERIORS} below {root}. Run `emotion evaluate` first.")
-    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
-        covered = {seed: sorted(folds) for seed, folds in found.items()}
-        raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
-    summaries = {seed: Posteriors.pool(list(folds.values())).summary() for seed, folds in sorted(found.items())}
-    first = next(iter(summaries.values()))
-    seeds = " | ".join(f"seed {seed}" for seed in summaries)
-    lines = [f"| | {seeds} | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
+        raise DataError(f"no fold*/seed*/{table} below {root}. Run `emotion evaluate` first.")
+    return found
+
+
+def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
+    """{fold: mean posteriors} over all seeds of all folders; members from another fold have heard the tested speakers."""
+    members: dict[int, list[Posteriors]] = defaultdict(list)
+    for root in roots:
+        for folds in _by_seed(Path(root), table).values():
+            for k, part in folds.items():
+                members[k].append(part)
+    if len({len(parts) for parts in members.values()}) > 1:
+        counts = {k: len(parts) for k, parts in sorted(members.items())}
+        raise DataError(f"the folds have ensembles of different sizes {counts}. Finish the missing trainings first.")
+    return {k: Posteriors.mean(parts) for k, parts in members.items()}
+
+
+def _rows(summaries: dict[str, dict]) -> list[str]:
+    lines = [f"| | {' | '.join(summaries)} | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
 
     def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
         shown = [scale * value for value in values]
@@ -228,15 +285,19 @@ def results(root: str | Path) -> str:
     for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
         add(name, [summary[key] for summary in summaries.values()])
     add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
-    for label in first["per_class"]:
+    for label in next(iter(summaries.values()))["per_class"]:
         add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
-    folds, present = len(next(iter(found.values()))), np.isfinite(list(first["per_class"].values())).sum()
+    return lines
+
+
+def _note(summaries: dict[str, dict], folds: int) -> str:
+    name, first = next(iter(summaries.items()))
+    present = np.isfinite(list(first["per_class"].values())).sum()
     interval = "" if first["num_speakers"] == 1 else (
-        f"; 95 % interval of UAR over speakers (seed {min(summaries)}): "
+        f"; 95 % interval of UAR over speakers ({name}): "
         f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"
     )
-    lines += ["", (
+    return (
         f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
         f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}. Chance is {100 / present:.1f}."
-    )]
-    return "\n".join(lines)
+    )

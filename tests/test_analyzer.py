@@ -329,11 +329,10 @@ def test_the_clicks_that_reach_a_step_lie_around_its_time(name):
 # flags, errors, options
 
 @pytest.mark.parametrize("waveform, flags", [
-    (noise(0.5), ()), (noise(0.49), ("short",)), (np.zeros(RATE), ("silent",)),
-    (0.002 * noise(1.0), ("silent",)), (np.clip(20 * noise(1.0), -1, 1), ("clipped",)),
-    (np.full(100, -1.0), ("short", "clipped")),
+    (noise(0.5), ("no_speech",)), (noise(0.49), ("short", "no_speech")), (np.zeros(RATE), ("silent", "no_speech")),
+    (np.clip(20 * noise(1.0), -1, 1), ("no_speech", "clipped")),
 ])
-def test_short_silent_and_clipped_recordings_are_flagged(small, waveform, flags):
+def test_what_is_wrong_with_a_recording_is_flagged(small, waveform, flags):
     assert small.analyze(waveform, RATE).flags == flags
 
 

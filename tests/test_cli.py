@@ -113,7 +113,7 @@ def test_one_file_prints_its_label_segments_and_flags(model, tmp_path, capsys):
         label for _, label in sorted(zip(answer.probabilities, answer.labels), reverse=True)]
     (part,) = answer.segments
     assert lines[8].split() == ["0.00", "-", "0.40", "s", part.label, f"{100 * part.confidence:.1f}", "%"]
-    assert lines[9] == "  flags: short"
+    assert lines[9] == "  flags: short, no_speech"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here a file name may be any bytes")

@@ -288,3 +288,68 @@ def test_seeds_that_cover_different_folds_are_refused(tmp_path):
 def test_a_folder_without_posteriors_is_refused(tmp_path):
     with pytest.raises(DataError, match="Run `emotion evaluate` first"):
         evaluate.results(tmp_path)
+
+
+# many models, many views
+
+def seeds_of(root: Path, *members: Posteriors, fold: int = 1) -> Path:
+    for seed, member in enumerate(members, 1):
+        folder = root / f"fold{fold}" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        member.write(folder / "posteriors.csv")
+    return root
+
+
+def test_an_ensemble_answers_by_the_mean_of_its_members(tmp_path):
+    """Each is wrong about one of three utterances, and less sure there than the other two are right."""
+    members = [planted("a-1 b-1 b-2", [0, 1, 0], wrong, share) for wrong, share in (
+        ([1, 1, 0], 0.7), ([0, 0, 0], 0.7), ([0, 1, 1], 0.7))]
+    mean = Posteriors.mean(members)
+    assert mean.probabilities.argmax(1).tolist() == [0, 1, 0]
+    assert mean.probabilities[0] == pytest.approx([(0.3 + 0.7 + 0.7) / 3, (0.7 + 0.3 + 0.3) / 3])
+    table = evaluate.results(seeds_of(tmp_path / "a", *members[:2]), seeds_of(tmp_path / "b", members[2]), ensemble=True)
+    assert "| | ensemble | mean | spread |" in table and "| UAR % | 100.0 | 100.0 | - |" in table
+
+
+def test_the_members_of_an_ensemble_answer_the_same_utterances(tmp_path):
+    with pytest.raises(DataError, match="models of the same fold"):
+        Posteriors.mean([planted("a-1", [0], [0]), planted("a-2", [0], [0])])
+
+
+def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
+    seeds_of(tmp_path, planted("a-1", [0], [0]), planted("a-1", [0], [1]))
+    seeds_of(tmp_path, planted("b-1", [0], [0]), fold=2)
+    with pytest.raises(DataError, match="different sizes {1: 2, 2: 1}"):
+        evaluate.results(tmp_path, ensemble=True)
+
+
+def test_several_folders_are_no_one_table(tmp_path):
+    with pytest.raises(DataError, match="Give one, or --ensemble"):
+        evaluate.results(tmp_path, tmp_path)
+
+
+def test_test_time_averaging_is_the_mean_over_speeds_in_tables_of_its_own(experiment, tmp_path):
+    directory = corpus(tmp_path / "test", "c d")
+    utterances, ask = datadir.read(directory), Analyzer(experiment, "cpu")
+    single = [evaluate.posteriors(utterances, ask, (speed,)).probabilities for speed in (0.8, 1.0, 1.25)]
+    assert not np.allclose(single[0], single[1])
+    scores = evaluate.evaluate(experiment, directory, "cpu", speeds=(0.8, 1.0, 1.25))
+    mean = Posteriors.read(experiment / "posteriors_speeds.csv").probabilities
+    assert mean == pytest.approx(np.mean(single, axis=0), abs=1e-5)
+    assert scores["speeds"] == [0.8, 1.0, 1.25] and not (experiment / "posteriors.csv").exists()
+
+
+def test_a_recording_played_faster_is_shorter_and_higher(tiny, tmp_path):
+    tone = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, RATE, subtype="FLOAT")
+    utterance = Utterance("a-1", "a", str(tmp_path / "a.wav"), "anger")
+    (recording,) = evaluate.recordings([utterance], Analyzer(tiny, "cpu"), speed=1.25)
+    (waveform,) = recording.blocks()
+    assert len(waveform) == pytest.approx(RATE / 1.25, abs=1)
+    assert np.abs(np.fft.rfft(waveform)).argmax() * RATE / len(waveform) == pytest.approx(625, abs=2)
+
+
+@pytest.mark.parametrize("speeds", [(), (0.4,), (1.0, 3.0)])
+def test_a_speed_that_nobody_speaks_at_is_refused(experiment, tmp_path, speeds):
+    with pytest.raises(ValueError, match="Use 0.9,1,1.1"):
+        evaluate.evaluate(experiment, corpus(tmp_path / "test", "c"), "cpu", speeds=speeds)

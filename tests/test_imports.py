@@ -17,6 +17,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     **dict.fromkeys(["timeline", "models.signature", "train"], ""),
 
     "prosody": "masking slopes",
+    "quality": "",
     "features": "masking prosody slopes",
     "blocks": "masking",
     **dict.fromkeys(NETWORKS, "blocks masking models.signature"),
@@ -26,7 +27,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "datadir": "labels",
     "datacheck": "datadir labels",
 
-    "analyzer": "audio checkpoint hardware timeline",
+    "analyzer": "audio checkpoint hardware quality timeline",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
