@@ -117,8 +117,8 @@ def _data_commands(commands, command) -> None:
     subset = command("subset", _subset, "Choose utterances.", actions)
     subset.add_argument("directory", metavar="DIR")
     subset.add_argument("out", metavar="OUT")
-    for name, what in (("speakers", "a,b,c"), ("emotions", "a,b,c")):
-        subset.add_argument(f"--{name}", metavar=what, type=lambda text: text.split(","))
+    for name in ("speakers", "without-speakers", "emotions"):
+        subset.add_argument(f"--{name}", metavar="a,b,c", type=lambda text: text.split(","))
     for name in ("first", "per-class"):
         subset.add_argument(f"--{name}", type=int, metavar="N")
 
@@ -294,7 +294,9 @@ def _subset(options: argparse.Namespace) -> None:
     from . import datadir
 
     utterances = datadir.read(options.directory)
-    _say(options.out, datadir.subset(utterances, options.speakers, options.per_class, options.first, options.emotions))
+    _say(options.out, datadir.subset(
+        utterances, options.speakers, options.per_class, options.first, options.emotions, options.without_speakers or ()
+    ))
 
 
 def _say(out: str, utterances: Iterable) -> None:

@@ -267,7 +267,7 @@ def combine(parts: Iterable[Iterable[Utterance]]) -> list[Utterance]:
 
 def subset(
     utterances: Iterable[Utterance], speakers: Iterable[str] | None = None, per_class: int | None = None,
-    first: int | None = None, emotions: Iterable[str] | None = None,
+    first: int | None = None, emotions: Iterable[str] | None = None, without_speakers: Iterable[str] = (),
 ) -> list[Utterance]:
     """These speakers and emotions; of those, at most per_class of each emotion; of those, the first ones.
 
@@ -281,6 +281,8 @@ def subset(
     if speakers is not None:
         speakers = _present("subset", speakers, chosen)
         chosen = [u for u in chosen if u.speaker in speakers]
+    without = _present("subset", without_speakers, chosen)
+    chosen = [u for u in chosen if u.speaker not in without]
     if emotions is not None:
         emotions = {labels.check(emotion) for emotion in emotions}
         chosen = [u for u in chosen if u.emotion in emotions]

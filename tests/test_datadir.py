@@ -123,6 +123,8 @@ def test_a_class_smaller_than_asked_is_kept_whole(tmp_path):
 def test_a_subset_keeps_the_speakers_and_emotions_asked_for(tmp_path):
     few = datadir.subset(corpus(tmp_path), speakers=["s2", "s10"], emotions=["anger"], first=3)
     assert [u.id for u in few] == ["s10-anger-0", "s10-anger-1", "s2-anger-0"]
+    rest = datadir.subset(corpus(tmp_path), without_speakers=["s2", "s10"])
+    assert {u.speaker for u in rest} == {"s1"}
 
 
 def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
@@ -295,6 +297,8 @@ def test_a_split_of_unknown_shared_or_all_speakers_is_refused(tmp_path, test, va
 
 @pytest.mark.parametrize("options, kind, remedy", [
     ({"speakers": ["s3"]}, DataError, "unknown speakers s3"),
+    ({"without_speakers": ["s3"]}, DataError, "unknown speakers s3"),
+    ({"without_speakers": ["s1", "s2", "s10"]}, DataError, "no utterances"),
     ({"emotions": ["angry"]}, labels.LabelError, "anger"),
     ({"emotions": ["fear"]}, DataError, "no utterances"),
     ({"first": 0}, DataError, "first=0 must be at least 1"),

@@ -1,58 +1,82 @@
 #!/usr/bin/env bash
-# The model that comes with the package: RAVDESS and EMO-DB together, speakers of both left out to test it.
+# The model that comes with the package: RAVDESS, EMO-DB and nEMO together, tested on speakers and corpora it never heard.
 #
-#   ./run.sh --ravdess ~/corpora/RAVDESS --emodb ~/corpora/emodb
+#   ./run.sh --ravdess DIR --emodb DIR --nemo DIR                    six folds over the speakers
+#   ./run.sh --ravdess DIR --emodb DIR --nemo DIR --stop-stage 8     and all that the shipped model takes
 #
-# --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results, 6 pack
-# --ravdess DIR, --emodb DIR   recordings you have; what is not given is fetched
+# --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results of the six folds,
+#                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card
+# --ravdess DIR, --emodb DIR, --nemo DIR   recordings you have; what is not given is fetched
 # --conf FILE    features, model and training
+# --fold K       stages 2 to 4: this fold alone; empty: all
 # --seed N       of weights, order and augmentation
+# --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
-# --exp DIR      experiments go to DIR/<conf>/bundled/fold1/seed<s>, with their logs
+# --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped}/..., with their logs
 #
-# Stage 6 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
+# Stage 8 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 ravdess='' emodb='' conf=conf/serial.yaml fold='' seed=1 device=auto exp=exp
+stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage ravdess emodb conf seed device exp -- "$@"
+options stage stop_stage ravdess emodb nemo conf fold seed nj device exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
-data=data/bundled
-root=$exp/$(basename "$conf" .yaml)/bundled
+name=$(basename "$conf" .yaml)
+data=data/six root=$exp/$name/six
+valid_speakers=ravdess03,ravdess06,emodb03,emodb08,nemoMP0   # of the shipped model, which has no test speakers
+
+train() {
+  each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
+    --seed "$seed" --device "$device"
+}
+calibrate() { each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"; }
+evaluate() { each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"; }
 
 if stage 0 "fetch"; then
   [ -n "$ravdess" ] || ../ravdess/local/download.sh downloads/ravdess
   [ -n "$emodb" ] || ../emodb/local/download.sh downloads/emodb
+  [ -n "$nemo" ] || ../nemo/local/download.sh downloads/nemo
 fi
 
-if stage 1 "data directories: data/all, $data/fold1/{train,valid,test}"; then
+if stage 1 "data directories: data/all, data/{six,corpora}/fold<k>/{train,valid,test}, data/shipped"; then
   ../ravdess/local/prepare.py "${ravdess:-downloads/ravdess}" data/ravdess
   ../emodb/local/prepare.py "${emodb:-downloads/emodb}" data/emodb
-  emotion data combine data/both data/ravdess data/emodb
+  ../nemo/local/prepare.py "${nemo:-downloads/nemo}" data/nemo
+  emotion data combine data/both data/ravdess data/emodb data/nemo
   emotion data subset data/both data/all --emotions anger,calm,disgust,fear,happiness,neutral,sadness,surprise
   emotion data validate data/all
-  emotion data split data/all conf/split.yaml "$data"
+  emotion data split data/all conf/splits/six.yaml data/six
+  emotion data split data/all conf/splits/corpora.yaml data/corpora
+  emotion data subset data/all data/shipped/valid --speakers "$valid_speakers"
+  emotion data subset data/all data/shipped/train --without-speakers "$valid_speakers"
 fi
 
-if stage 2 "train"; then
-  each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device"
-fi
+if stage 2 "train"; then train; fi
 
-if stage 3 "calibrate on the validation speakers"; then
-  each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"
-fi
+if stage 3 "calibrate on the validation speakers"; then calibrate; fi
 
-if stage 4 "evaluate on the test speakers"; then
-  each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"
-fi
+if stage 4 "evaluate on the test speakers"; then evaluate; fi
 
 if stage 5 "results"; then
   emotion results "$root" -o "$root/RESULTS.md"
 fi
 
-if stage 6 "pack the model and its card into the package"; then
-  local/pack.py "$root/fold1/seed$seed" ../../emotion/pretrained
+if stage 6 "leave one corpus out: train, calibrate, evaluate"; then
+  data=data/corpora root=$exp/$name/corpora fold=
+  train
+  calibrate
+  evaluate
+fi
+
+if stage 7 "train the model to ship"; then
+  dir=$exp/$name/shipped/seed$seed
+  job "$train_cmd" "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
+    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device"
+  finish
+fi
+
+if stage 8 "pack the model and its card into the package"; then
+  local/pack.py "$exp/$name" data/all ../../emotion/pretrained --seed "$seed"
 fi
