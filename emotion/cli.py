@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--ensemble", action="store_true", help="all models of a fold answer together, of several folders too"
     )
+    results.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
 
     _data_commands(commands, command)
@@ -242,9 +243,12 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _results(options: argparse.Namespace) -> None:
-    from .evaluate import results
+    from .evaluate import results, rows
 
-    table = results(*options.roots, table=options.table, ensemble=options.ensemble)
+    if options.rows:
+        table = rows(options.roots, options.table)
+    else:
+        table = results(*options.roots, table=options.table, ensemble=options.ensemble)
     print(table)
     if options.output:
         Path(options.output).write_text(table + "\n", encoding="utf-8")

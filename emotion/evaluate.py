@@ -250,6 +250,35 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(found.values()))))])
 
 
+def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
+    """Markdown table with a row for each folder: folds pooled, mean and spread over its seeds, training time of a fold.
+
+    Raises DataError where one has no results.
+    """
+    lines = [
+        "| configuration | folds | seeds | UAR % | spread | WAR % | ECE % | minutes a fold |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for root in map(Path, roots):
+        found = _by_seed(root, table)
+        summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
+        uar, war, ece = (100 * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
+        spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
+        minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
+        cost = f"{np.mean(minutes):.1f}" if minutes else "-"
+        folds = len(next(iter(found.values())))
+        lines.append(
+            f"| {root.parent.name} | {folds} | {len(found)} | {uar.mean():.1f} | {spread} | {war.mean():.1f} | "
+            f"{ece.mean():.1f} | {cost} |"
+        )
+    return "\n".join(lines)
+
+
+def _training_seconds(epochs_csv: Path) -> float:
+    with open(epochs_csv, newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))
+
+
 def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
     """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE."""
     found: dict[int, dict[int, Posteriors]] = defaultdict(dict)

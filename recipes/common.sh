@@ -123,7 +123,7 @@ finish() {
 stop_jobs() { local id; for id in $running; do kill -- "-$id" 2>/dev/null || true; done; }
 
 # The same step for every fold asked for, each a job. In the arguments of `emotion STEP`, @data is the fold's data
-# directory and @exp its folder of experiments; the recipe sets data, root, fold and seed.
+# directory, @exp its folder of experiments and @fold its name; the recipe sets data, root, fold and seed.
 # shellcheck disable=SC2154
 each_fold() {
   local runner=$1 step=$2 ks k dir argument arguments
@@ -133,7 +133,8 @@ each_fold() {
     dir=$root/fold$k/seed$seed arguments=()
     for argument in "$@"; do
       argument=${argument/#@data/$data/fold$k}
-      arguments+=("${argument/#@exp/$dir}")
+      argument=${argument/#@exp/$dir}
+      arguments+=("${argument//@fold/fold$k}")
     done
     job $runner "$dir/log/$step.log" emotion "$step" "${arguments[@]}"
   done

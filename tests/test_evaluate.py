@@ -311,6 +311,17 @@ def test_an_ensemble_answers_by_the_mean_of_its_members(tmp_path):
     assert "| | ensemble | mean | spread |" in table and "| UAR % | 100.0 | 100.0 | - |" in table
 
 
+def test_configurations_are_compared_in_rows_with_what_they_cost(tmp_path):
+    right, wrong = planted("a-1 b-1", [0, 1], [0, 1]), planted("a-1 b-1", [0, 1], [1, 0])
+    seeds_of(tmp_path / "good" / "split", right)
+    seeds_of(tmp_path / "mixed" / "split", right, wrong)
+    for seed, seconds in ((1, 30), (2, 60)):
+        (tmp_path / f"mixed/split/fold1/seed{seed}/epochs.csv").write_text(f"epoch,seconds\n0,{seconds}\n1,{seconds}\n")
+    *_, good, mixed = evaluate.rows([tmp_path / "good" / "split", tmp_path / "mixed" / "split"]).splitlines()
+    assert good == "| good | 1 | 1 | 100.0 | - | 100.0 | 10.0 | - |"
+    assert mixed.startswith("| mixed | 1 | 2 | 50.0 | 70.7 | 50.0 |") and mixed.endswith("| 1.5 |")
+
+
 def test_the_members_of_an_ensemble_answer_the_same_utterances(tmp_path):
     with pytest.raises(DataError, match="models of the same fold"):
         Posteriors.mean([planted("a-1", [0], [0]), planted("a-2", [0], [0])])

@@ -13,15 +13,17 @@
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
+# --train-args WORDS   more for emotion train, @fold in them is the fold. They begin with --, so join them by =:
+#                --train-args='--teachers exp/serial/luna5/@fold/seed1 exp/conv3d/luna5/@fold/seed1'
 # --exp DIR      experiments go to DIR/<conf>/<split>/fold<k>/seed<s>, with their logs
 #
 # Paths count from this folder. What is done is skipped, a training that was stopped goes on.
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml split=conf/splits/luna5.yaml fold='' seed=1
-nj=1 device=auto exp=exp
+nj=1 device=auto train_args='' exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage corpus conf split fold seed nj device exp -- "$@"
+options stage stop_stage corpus conf split fold seed nj device train_args exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
@@ -39,8 +41,9 @@ if stage 1 "data directories: data/all, $data/fold<k>/{train,valid,test}"; then
 fi
 
 if stage 2 "train"; then
+  # shellcheck disable=SC2086   # train_args are words
   each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device"
+    --seed "$seed" --device "$device" $train_args
 fi
 
 if stage 3 "calibrate on the validation speakers"; then

@@ -416,6 +416,14 @@ def test_every_option_of_a_recipe_arrives(recipes, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("recipe", ["ravdess", "emodb", "nemo"])
+def test_further_words_reach_the_training_of_each_fold(recipe, recipes):
+    teachers = "--teachers a/@fold/seed1 b/@fold/seed1 --set fit.max_epochs=3"
+    assert recipes(recipe, "--stage", "2", "--stop-stage", "2", f"--train-args={teachers}").returncode == 0
+    ends = [line.partition("--device auto ")[2] for line in recipes.calls()]
+    assert ends == [teachers.replace("@fold", f"fold{k}") for k in (1, 2)]
+
+
 @pytest.mark.parametrize(("recipe", "file"), [("ravdess", "03-01-06-01-02-01-12"), ("emodb", "03a01Fa")])
 def test_a_corpus_that_is_there_is_prepared_and_nothing_is_fetched(recipe, file, recipes, archive, tmp_path):
     (tmp_path / "my corpus").mkdir()
