@@ -98,8 +98,8 @@ def fit_threshold(probabilities: Tensor, share: float = 0.1) -> float:
     Source: Geifman and El-Yaniv, Selective classification for deep neural networks, 2017 (confidence as the selector).
     """
     if not 0 <= share < 1 or not len(probabilities):
-        raise ValueError(f"share={share} must be in [0, 1) and {len(probabilities)} utterances at least one: of nothing "
-                         "no part can be held back. Use 0.1, or 0 to answer always.")
+        raise ValueError(f"share={share} must be in [0, 1) and {len(probabilities)} utterances at least one: of "
+                         "nothing no part can be held back. Use 0.1, or 0 to answer always.")
     return float(probabilities.detach().double().max(dim=1).values.quantile(share)) if share else 0.0
 
 

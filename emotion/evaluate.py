@@ -139,7 +139,8 @@ def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequ
     Raises: LabelError for an emotion outside the scheme, ValueError for a speed that nobody speaks at.
     """
     if not speeds or not all(0.5 <= speed <= 2 for speed in speeds):
-        raise ValueError(f"speeds={list(speeds)} must hold factors from 0.5 to 2: beyond, no voice is left. Use 0.9,1,1.1.")
+        raise ValueError(f"speeds={list(speeds)} must hold factors from 0.5 to 2: beyond, no voice is left. "
+                         "Use 0.9,1,1.1.")
     targets = analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)  # first: refused before all is scored
     views = [[answer.probabilities for answer in timelines(utterances, analyzer, speed)] for speed in speeds]
     return Posteriors(
@@ -291,7 +292,7 @@ def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
 
 
 def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
-    """{fold: mean posteriors} over all seeds of all folders; members from another fold have heard the tested speakers."""
+    """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test."""
     members: dict[int, list[Posteriors]] = defaultdict(list)
     for root in roots:
         for folds in _by_seed(Path(root), table).values():

@@ -119,10 +119,10 @@ def test_the_threshold_holds_back_the_share_that_is_asked_for():
     assert fit_threshold(probabilities, 0.0) == 0.0
 
 
-@pytest.mark.parametrize("probabilities, share", [(torch.ones(3, 1), 1.0), (torch.ones(3, 1), -0.1), (torch.ones(0, 1), 0.1)])
-def test_a_share_or_a_sample_of_nothing_is_refused(probabilities, share):
+@pytest.mark.parametrize("utterances, share", [(3, 1.0), (3, -0.1), (0, 0.1)])
+def test_a_share_or_a_sample_of_nothing_is_refused(utterances, share):
     with pytest.raises(ValueError, match="0 to answer always"):
-        fit_threshold(probabilities, share)
+        fit_threshold(torch.ones(utterances, 1), share)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])

@@ -112,8 +112,8 @@ def test_the_fingerprint_changes_with_weights_and_calibration():
     other_weights = built()
     with torch.no_grad():
         other_weights.model.head.classifier.bias[0] += 1e-6
-    others = [other_weights, built().with_calibration(Calibration(utterance=1.01)),
-              built().with_calibration(Calibration(step=1.01)), built().with_calibration(Calibration(unknown_below=0.1))]
+    calibrations = Calibration(utterance=1.01), Calibration(step=1.01), Calibration(unknown_below=0.1)
+    others = [other_weights, *map(built().with_calibration, calibrations)]
     assert len({built().fingerprint, *(other.fingerprint for other in others)}) == 5
 
 

@@ -307,7 +307,8 @@ def test_an_ensemble_answers_by_the_mean_of_its_members(tmp_path):
     mean = Posteriors.mean(members)
     assert mean.probabilities.argmax(1).tolist() == [0, 1, 0]
     assert mean.probabilities[0] == pytest.approx([(0.3 + 0.7 + 0.7) / 3, (0.7 + 0.3 + 0.3) / 3])
-    table = evaluate.results(seeds_of(tmp_path / "a", *members[:2]), seeds_of(tmp_path / "b", members[2]), ensemble=True)
+    roots = seeds_of(tmp_path / "a", *members[:2]), seeds_of(tmp_path / "b", members[2])
+    table = evaluate.results(*roots, ensemble=True)
     assert "| | ensemble | mean | spread |" in table and "| UAR % | 100.0 | 100.0 | - |" in table
 
 

@@ -1,4 +1,4 @@
-"""One body for every network of VARIANTS. A new model needs its lines in SMALL, OTHER and TIMES, and a variant or more."""
+"""One body for every network of VARIANTS. A new model needs its lines in SMALL, OTHER and TIMES, and a variant."""
 
 import dataclasses
 from functools import partial
@@ -299,7 +299,8 @@ def test_channels_last_memory_changes_nothing(variant):
     model, lengths = build(variant), [50, 37]
     usual = ask(model, lengths).logits
     mel, prosody = random_features(lengths)
-    quick = channels_last(model)(mel.contiguous(memory_format=torch.channels_last), prosody, torch.tensor(lengths)).logits
+    mel = mel.contiguous(memory_format=torch.channels_last)
+    quick = channels_last(model)(mel, prosody, torch.tensor(lengths)).logits
     close(quick, usual)
 
 

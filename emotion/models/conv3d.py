@@ -33,7 +33,7 @@ class Conv3dConfig(HeadConfig, MemoryConfig):
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel={self.kernel} must be odd: an even one shifts time. Use 3.")
         if min(self.patch_frames, self.kernel, self.features, len(self.channels), *self.channels) < 1:
-            raise ValueError("patch_frames, kernel, features and channels must be at least 1, with one channel or more.")
+            raise ValueError("patch_frames, kernel, features and channels must be at least 1, and channels not empty.")
         if self.pooling == "last" and not self.lstm_layers:
             raise ValueError("pooling='last' takes the end of an LSTM, and lstm_layers=0 has none. Use mean.")
 
@@ -57,7 +57,8 @@ class Conv3d(nn.Module):
         for _ in self.volumes:
             num_bands, num_frames = -(-num_bands // 2), -(-num_frames // 2)
             self.reach = self.reach.through(config.kernel, 1, config.kernel // 2)
-        self.project = nn.Sequential(nn.Linear(config.channels[-1] * num_bands * num_frames, config.features), nn.ReLU())
+        in_patch = config.channels[-1] * num_bands * num_frames
+        self.project = nn.Sequential(nn.Linear(in_patch, config.features), nn.ReLU())
         self.memory = Memory(config.features, config)
         self.head = Head(self.memory.outputs, num_classes, config, config.bidirectional)
 

@@ -11,7 +11,6 @@ from ..features import FrontendConfig
 from ..settings import SettingError, from_plain, to_plain
 from .augment import AugmentConfig
 
-
 CHOICES = {
     "schedule": ("plateau", "cosine"), "averaging": ("none", "ema", "swa"), "balance": ("loss", "sampler", "none"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -26,7 +25,7 @@ class FitConfig:
     learning_rate: float = 0.001
     weight_decay: float = 0.01
     warmup_epochs: int = 1   # the learning rate rises linearly to its value
-    schedule: str = "plateau"   # then: ReduceLROnPlateau on the validation speakers; or cosine, down to 0 at max_epochs
+    schedule: str = "plateau"   # then ReduceLROnPlateau; or cosine: to 0 at the last epoch, which is kept
     plateau_factor: float = 0.5
     plateau_patience: int = 5
     stop_patience: int = 15   # epochs without a better model before training ends; cosine always goes to its end
@@ -78,8 +77,8 @@ class Config:
             raise SettingError(f"model={self.model} has no name: whose options are these? Add model.name=serial.")
         if bool(self.fit.sex_weight) != bool(self.model.get("sex_head")):
             raise SettingError(
-                f"fit.sex_weight={self.fit.sex_weight} and model.sex_head={self.model.get('sex_head', False)}: the second "
-                "task needs both, its answer and its weight. Set fit.sex_weight=0.1 and model.sex_head=true, or neither."
+                f"fit.sex_weight={self.fit.sex_weight} and model.sex_head={self.model.get('sex_head', False)}: the "
+                "second task needs both, its answer and its weight. Set 0.1 and true, or neither."
             )
 
 

@@ -80,10 +80,10 @@ def train(
     plot.curves(epochs.rows, exp_dir / "curves.png", best["epoch"])
     card = {
         **origin, "train_utterances": len(train_set), "valid_utterances": len(valid_set),
-        "epoch": best["epoch"], "selected_by": system.monitor, "valid_uar": best["valid_uar"],
+        "epoch": best["epoch"], "selected_by": system.kept_by[0], "valid_uar": best["valid_uar"],
     }
     checkpoint.write(replace(fresh, model=system.chosen, card=card, **heard), model_path)
-    log.info("epoch %d chosen by %s; wrote %s", best["epoch"], system.monitor, model_path)
+    log.info("epoch %d kept, by %s; wrote %s", best["epoch"], system.kept_by[0], model_path)
     return model_path
 
 
@@ -195,7 +195,7 @@ def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
-    epochs = Epochs(exp_dir, system.monitor, system.mode)
+    epochs = Epochs(exp_dir, *system.kept_by)
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
     stopping = Stopping(system.monitor, mode=system.mode, patience=patience)
     resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state

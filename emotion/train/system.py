@@ -25,8 +25,8 @@ class System(lightning.LightningModule):
     """Trains the model of a checkpoint on batches of waveforms; features are computed on the training device.
 
     targets: distributions (utterances, classes) to learn; left out, the one class of each utterance.
-    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch; what is validated is `chosen`, the
-    weights that would be kept: averaged, where the settings say so.
+    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch. What is validated is `chosen`:
+    the weights that would be kept, averaged where the settings say so.
     """
 
     def __init__(
@@ -57,6 +57,15 @@ class System(lightning.LightningModule):
         self.monitor, self.mode = selection(valid)
         self._valid: list[tuple[Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def kept_by(self) -> tuple[str, str]:
+        """Column of epochs.csv, and which way, that says which epoch is kept: the best on the validation speakers.
+
+        After a cosine it is the last: its weights have settled, and a best of many would be picked from noise, as the
+        recall of two speakers' files is uncertain by more than epochs differ.
+        """
+        return ("epoch", "max") if self.config.fit.schedule == "cosine" else (self.monitor, self.mode)
 
     @property
     def chosen(self) -> nn.Module:

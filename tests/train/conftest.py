@@ -58,7 +58,10 @@ def quick():
     """Settings of a training of a second: two epochs of three batches, nothing random but the weights."""
     return Config(
         scheme="emodb4",
-        model={"name": "serial", "channels": [4, 8], "pools": [[2, 2]] * 2, "stem_stride": [2, 2], "features": 8, "lstm_width": 8},
+        model={
+            "name": "serial", "channels": [4, 8], "pools": [[2, 2]] * 2, "stem_stride": [2, 2], "features": 8,
+            "lstm_width": 8,
+        },
         frontend=FrontendConfig(num_bands=20),
         augment=AugmentConfig(gain_db=0, noise_probability=0, speeds=(1.0,), time_masks=0, band_masks=0),
         fit=FitConfig(

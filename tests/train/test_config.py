@@ -113,10 +113,10 @@ def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, v
         FitConfig(**{setting: value})
 
 
-@pytest.mark.parametrize("overrides", [["model.name=serial", "fit.sex_weight=0.1"], ["model.name=serial", "model.sex_head=true"]])
-def test_a_second_task_without_its_weight_or_its_answer_is_refused(tmp_path, overrides):
+@pytest.mark.parametrize("override", ["fit.sex_weight=0.1", "model.sex_head=true"])
+def test_a_second_task_without_its_weight_or_its_answer_is_refused(tmp_path, override):
     with pytest.raises(SettingError, match="needs both"):
-        config.read(written(tmp_path, "scheme: mini5"), overrides)
+        config.read(written(tmp_path, "scheme: mini5\nmodel: {name: serial}"), [override])
 
 
 @pytest.mark.parametrize("text, said", [

@@ -265,8 +265,9 @@ def test_a_student_learns_its_teachers_answers_beside_the_labels(corpus, quick, 
 
 def test_a_student_has_heard_whom_its_teachers_heard(train, tmp_path, corpus, parent):
     folder, before = parent
-    checkpoint.write(replace(before, train_speakers=("a", "z"), valid_speakers=("d", "y")), tmp_path / "teacher.safetensors")
-    model, _ = train(tmp_path / "exp", max_epochs=1, teachers=[tmp_path / "teacher.safetensors"])
+    teacher = tmp_path / "teacher.safetensors"
+    checkpoint.write(replace(before, train_speakers=("a", "z"), valid_speakers=("d", "y")), teacher)
+    model, _ = train(tmp_path / "exp", max_epochs=1, teachers=[teacher])
     assert model.train_speakers == ("a", "b", "c", "z") and model.valid_speakers == ("d", "e", "y")
 
 

@@ -137,11 +137,11 @@ def test_the_learning_rate_falls_on_a_plateau(train, tmp_path, uars, patience, f
 
 def test_the_learning_rate_falls_as_a_cosine_to_nothing_and_the_training_goes_to_its_end(train, tmp_path, steps, uars):
     uars(0.5)
-    _, learned = train(tmp_path, max_epochs=5, schedule="cosine", warmup_epochs=1, stop_patience=1)
+    model, learned = train(tmp_path, max_epochs=5, schedule="cosine", warmup_epochs=1, stop_patience=1)
     half_circle = (1 + np.cos(np.pi * np.arange(12) / 12)) / 2   # 4 epochs of 3 steps
     expected = [1 / 3, 2 / 3, 1, *half_circle]
     assert [step["rate"] for step in steps] == pytest.approx([0.01 * share for share in expected])
-    assert len(learned) == 5
+    assert len(learned) == 5 and (model.card["epoch"], model.card["selected_by"]) == (4, "epoch")
 
 
 def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, monkeypatch):

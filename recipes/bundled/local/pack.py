@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Put the trained model into the package, calibrated on what its fold models said of speakers they never heard.
 
-Its card states what those fold models reached, what models reached that never heard the corpus, and where it holds back.
+Its card states what those fold models reached, what models that never heard the corpus reached, and when it holds back.
 """
 
 import argparse
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,65 +115,77 @@ def main() -> None:
         "licence": "CC BY-NC-SA 4.0, as the recordings it was trained on: not for commercial use",
         "protocol": "six folds over the speakers of all corpora; the numbers are those of the fold models",
         "test": {
-            kind: {name: {key: round(result[key], 4) for key in ("uar", "war", "ece")} for name, result in table.items()}
+            kind: {name: {key: round(part[key], 4) for key in ("uar", "war", "ece")} for name, part in table.items()}
             for kind, table in summaries.items()
         },
         "purpose": PURPOSE,
     }
     options.out.mkdir(exist_ok=True)
-    checkpoint.write(replace(model, card=card), options.out / checkpoint.FILE_NAME)
-    text = page(model, summaries, raw, calibrated, sexes, threshold)
-    (options.out / "CARD.md").write_text(text, encoding="utf-8")
+    model = replace(model, card=card)
+    checkpoint.write(model, options.out / checkpoint.FILE_NAME)
+    (options.out / "CARD.md").write_text(page(model, summaries, raw, calibrated, sexes), encoding="utf-8")
 
 
 def page(
-    model: checkpoint.Checkpoint, summaries: dict, raw: Posteriors, calibrated: Posteriors, sexes: dict, threshold: float
+    model: checkpoint.Checkpoint, summaries: dict, raw: Posteriors, calibrated: Posteriors, sexes: dict
 ) -> str:
     """The card as Markdown."""
-    num_weights = sum(weight.numel() for weight in model.model.parameters())
-    card = model.card
-    before, after = (metrics.ece(part.targets, part.probabilities) for part in (raw, calibrated))
-    confidence, right = calibrated.probabilities.max(1), calibrated.probabilities.argmax(1) == calibrated.targets
-    answered = confidence >= threshold
-    lines = [
-        "# The bundled model", "",
-        f"`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled/run.sh --stop-stage 8` (seed {card['seed']},",
-        f"epoch {card['epoch']} chosen by {card['selected_by']} on {', '.join(model.valid_speakers)}, commit "
-        f"{card['commit']}).", "",
-        f"Answers: {', '.join(model.labels)}. Calm counts as neutral: corpora that have both differ in little else, and",
-        "most have only one. Boredom is left out: a single corpus has it.", "",
-        "## Data", "", *(f"- {text}." for text in CORPORA.values()), "",
-        f"{len(model.train_speakers)} speakers trained it, {len(model.valid_speakers)} validated it.", "",
-        "Licence of the weights: CC BY-NC-SA 4.0, as the recordings: not for commercial use. See LICENSE beside this file.",
-        "", "## Measured on speakers never heard", "",
-        "Six folds over the speakers of all corpora (`conf/splits/six.yaml`): each speaker is tested by a model that has not",
-        "heard them, trained as the shipped one on the others. The numbers are those fold models'; the shipped model, which",
-        "has heard more speakers, was not tested.", "",
-        *_table(summaries["folds"]), "",
-        "Leave one corpus out (`conf/splits/corpora.yaml`): models that never heard the corpus, its language or its",
-        "microphones, on the classes that training and test share.", "",
-        *_table(summaries["corpora"]), "",
-        "| recall % | all | women | men |", "|---|---|---|---|",
-    ]
-    by_sex = [only(calibrated, np.array([sexes[s] == sex for s in calibrated.speakers])).summary() for sex in "fm"]
-    for label, recall in summaries["folds"]["all"]["per_class"].items():
-        women, men = (100 * result["per_class"][label] for result in by_sex)
-        lines.append(f"| {label} | {100 * recall:.1f} | {women:.1f} | {men:.1f} |")
-    women, men = (100 * result["uar"] for result in by_sex)
-    lines.append(f"| mean | {100 * summaries['folds']['all']['uar']:.1f} | {women:.1f} | {men:.1f} |")
+    card, num_weights = model.card, sum(weight.numel() for weight in model.model.parameters())
+    chosen = "the last of its training" if card["selected_by"] == "epoch" else f"chosen by {card['selected_by']}"
     return "\n".join([
-        *lines, "",
-        "## How sure it is", "",
-        f"The temperature {model.calibration.utterance:.2f} was fitted on the pooled answers of the fold models. Fitted on",
-        f"five folds and measured on the sixth, in turn, it takes the expected calibration error from {100 * before:.1f} % to "
-        f"{100 * after:.1f} %.", "",
-        f"Below a confidence of {threshold:.2f} the answer is `unknown`: that holds back {100 * np.mean(~answered):.0f} % of "
-        "recordings like these,",
-        f"of which {100 * np.mean(~right[~answered]):.0f} % would have been wrong, and the share of right answers rises from "
-        f"{100 * np.mean(right):.1f} % to {100 * np.mean(right[answered]):.1f} %.",
-        "Flags say where a recording is short, silent, without speech, clipped or band-limited: confidence means little there.",
-        "", "## What it is for, and what not", "", PURPOSE, "",
+        "# The bundled model", "",
+        *_text(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled/run.sh --stop-stage 8` (seed
+            {card['seed']}, epoch {card['epoch']}, {chosen}, commit {card['commit']})."""), "",
+        *_text(f"""Answers: {', '.join(model.labels)}. Calm counts as neutral and boredom is left out: only one
+            corpus has each, and a model of several would learn that corpus's room and microphone for the emotion."""),
+        "", "## Data", "", *(f"- {text}." for text in CORPORA.values()), "",
+        *_text(f"""{len(model.train_speakers)} speakers trained it; {', '.join(model.valid_speakers)} validated it.
+            Licence of the weights: {card['licence']}. See LICENSE beside this file."""), "",
+        "## Measured on speakers never heard", "",
+        *_text("""Six folds over the speakers of all corpora (`conf/splits/six.yaml`): each speaker is tested by a model
+            that has not heard them, trained as the shipped one. The numbers are those fold models'; the shipped model,
+            which has heard more speakers, was not tested."""), "",
+        *_table(summaries["folds"]), "",
+        *_text("""Leave one corpus out (`conf/splits/corpora.yaml`): models that never heard the corpus, its language
+            or its microphones, on the classes that training and test share."""), "",
+        *_table(summaries["corpora"]), "",
+        *_recalls(summaries["folds"]["all"], calibrated, sexes), "",
+        "## How sure it is", "", *_confidence(model.calibration, raw, calibrated), "",
+        "## What it is for, and what not", "", *_text(PURPOSE), "",
     ])
+
+
+def _text(words: str) -> list[str]:
+    return textwrap.wrap(" ".join(words.split()), 118, break_on_hyphens=False)
+
+
+def _recalls(everyone: dict, calibrated: Posteriors, sexes: dict) -> list[str]:
+    women, men = (
+        only(calibrated, np.array([sexes[s] == sex for s in calibrated.speakers])).summary() for sex in "fm"
+    )
+    rows = [(label, *(part["per_class"][label] for part in (everyone, women, men))) for label in everyone["per_class"]]
+    rows.append(("mean", everyone["uar"], women["uar"], men["uar"]))
+    lines = ["| recall % | all | women | men |", "|---|---|---|---|"]
+    for label, *values in rows:
+        lines.append(f"| {label} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |")
+    return lines
+
+
+def _confidence(calibration: Calibration, raw: Posteriors, calibrated: Posteriors) -> list[str]:
+    before, after = (100 * metrics.ece(part.targets, part.probabilities) for part in (raw, calibrated))
+    confidence, right = calibrated.probabilities.max(1), calibrated.probabilities.argmax(1) == calibrated.targets
+    answered = confidence >= calibration.unknown_below
+    held, wrong = 100 * np.mean(~answered), 100 * np.mean(~right[~answered])
+    always, selected = 100 * np.mean(right), 100 * np.mean(right[answered])
+    return [
+        *_text(f"""The temperature {calibration.utterance:.2f} was fitted on the pooled answers of the fold models.
+            Fitted on five folds and measured on the sixth, in turn, it takes the expected calibration error
+            from {before:.1f} % to {after:.1f} %."""), "",
+        *_text(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
+            back {held:.0f} % of recordings like these, of which {wrong:.0f} % would have been wrong, and takes the share
+            of right answers from {always:.1f} % to {selected:.1f} %. Flags say where a recording is short, silent,
+            without speech, clipped or band-limited: there a confidence means little."""),
+    ]
 
 
 def _table(summaries: dict[str, dict]) -> list[str]:
@@ -182,10 +195,10 @@ def _table(summaries: dict[str, dict]) -> list[str]:
     ]
     for name, result in summaries.items():
         classes = int(np.count_nonzero(np.sum(result["confusion"], axis=1)))
+        uar, low, high, war, ece = (100 * result[key] for key in ("uar", "uar_low", "uar_high", "war", "ece"))
         lines.append(
-            f"| {name} | {result['num_utterances']} | {result['num_speakers']} | {classes} | {100 * result['uar']:.1f} | "
-            f"{100 * result['uar_low']:.1f} to {100 * result['uar_high']:.1f} | {100 * result['war']:.1f} | "
-            f"{100 * result['ece']:.1f} |"
+            f"| {name} | {result['num_utterances']} | {result['num_speakers']} | {classes} | "
+            f"{uar:.1f} | {low:.1f} to {high:.1f} | {war:.1f} | {ece:.1f} |"
         )
     return lines
 
