@@ -13,7 +13,7 @@ from .augment import AugmentConfig
 
 CHOICES = {
     "schedule": ("plateau", "cosine"), "averaging": ("none", "ema", "swa"), "balance": ("loss", "sampler", "none"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "clip_by": ("norm", "value"), "precision": ("auto", "float32", "bfloat16"),
 }
 
 
@@ -29,9 +29,10 @@ class FitConfig:
     plateau_factor: float = 0.5
     plateau_patience: int = 5
     stop_patience: int = 15   # epochs without a better model before training ends; cosine always goes to its end
-    clip_norm: float = 1.0   # gradients are scaled down to this norm
+    clip: float = 1.0   # gradients are held to this
+    clip_by: str = "norm"   # all together to this norm, or each by itself to this value
     averaging: str = "ema"   # of the weights that are validated and kept: none, ema over steps, swa over epochs
-    ema_decay: float = 0.99   # for each step
+    ema_decay: float = 0.99   # for each step; less in the first, so that a short training catches up
     swa_start: float = 0.75   # share of max_epochs after which swa begins
     balance: str = "loss"   # of classes: weigh the loss by inverse frequency; or sampler: draw them equally; or none
     focal_gamma: float = 0.0
@@ -48,7 +49,7 @@ class FitConfig:
                 raise SettingError(f"fit.{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}.")
         if self.batch_size < 2:
             raise SettingError(f"fit.batch_size={self.batch_size} must be at least 2: batch norm needs company.")
-        above_zero = ("max_epochs", "learning_rate", "clip_norm", "longest_seconds", "teacher_temperature")
+        above_zero = ("max_epochs", "learning_rate", "clip", "longest_seconds", "teacher_temperature")
         shares = ("label_smoothing", "swa_start", "ema_decay")
         for names, holds, allowed in (
             (above_zero, lambda value: value > 0, "above 0"),

@@ -204,7 +204,8 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         accelerator="gpu" if place.type == "cuda" else place.type,
         devices=[place.index or 0] if place.type == "cuda" else 1,
         precision="bf16-mixed" if bfloat16 else "32-true",
-        max_epochs=fit.max_epochs, gradient_clip_val=fit.clip_norm, num_sanity_val_steps=0,
+        max_epochs=fit.max_epochs, gradient_clip_val=fit.clip, gradient_clip_algorithm=fit.clip_by,
+        num_sanity_val_steps=0,
         callbacks=[epochs, stopping, resume],
         plugins=[LightningEnvironment()],   # one process, inside Slurm too
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),

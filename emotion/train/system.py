@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .. import metrics
 from ..checkpoint import Checkpoint
@@ -38,7 +39,7 @@ class System(lightning.LightningModule):
         self.model, self.frontend = channels_last(checkpoint.model), checkpoint.frontend
         self.average = None
         if fit.averaging != "none":
-            mean = get_ema_multi_avg_fn(fit.ema_decay) if fit.averaging == "ema" else None
+            mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else None
             self.average = channels_last(AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True))
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels))
@@ -183,6 +184,22 @@ class System(lightning.LightningModule):
 
     def _ask(self, model: nn.Module, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
         return model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
+
+
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+    """What AveragedModel does with each step's weights. The first steps count more, so that a short training catches up.
+
+    Source: Tarvainen and Valpola 2017, Mean teachers are better role models (the moving average of weights).
+    """
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
+        now = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
+        for average, value in zip(averages, current):
+            if average.is_floating_point():
+                average.lerp_(value, now)
+            else:
+                average.copy_(value)   # batch norm's count of batches
+    return update
 
 
 def selection(valid: Recordings) -> tuple[str, str]:

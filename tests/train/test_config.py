@@ -53,16 +53,16 @@ def test_an_override_beats_the_file_and_the_file_beats_the_default(tmp_path):
     text = "scheme: mini5\nfit: {max_epochs: 5, batch_size: 6}\nmodel: {name: serial, kernel: 5}"
     overrides = ["fit.max_epochs=3", "augment.speeds=[1]", "model.pools=[[2,1]]", "scheme=emodb4"]
     read = config.read(written(tmp_path, text), overrides)
-    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip_norm) == (3, 6, FitConfig().clip_norm)
+    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip) == (3, 6, FitConfig().clip)
     assert read.scheme == "emodb4" and read.augment.speeds == (1.0,)
     assert read.model == {"name": "serial", "kernel": 5, "pools": [[2, 1]]}
 
 
 def test_a_file_can_extend_another_which_can_extend_a_third(tmp_path):
-    (tmp_path / "far.yaml").write_text("scheme: mini5\nfit: {max_epochs: 5, batch_size: 6, clip_norm: 2.0}")
+    (tmp_path / "far.yaml").write_text("scheme: mini5\nfit: {max_epochs: 5, batch_size: 6, clip: 2.0}")
     (tmp_path / "near.yaml").write_text("extends: far.yaml\nfit: {max_epochs: 7, batch_size: 8}")
     read = config.read(written(tmp_path, "extends: near.yaml\nfit: {max_epochs: 9}"))
-    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip_norm) == (9, 8, 2.0)
+    assert (read.fit.max_epochs, read.fit.batch_size, read.fit.clip) == (9, 8, 2.0)
 
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
@@ -104,8 +104,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
 
 @pytest.mark.parametrize("setting, value", [
     ("precision", "float16"), ("batch_size", 1), ("max_epochs", 0), ("learning_rate", 0.0),
-    ("clip_norm", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
-    ("schedule", "linear"), ("averaging", "mean"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
+    ("clip", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
+    ("schedule", "linear"), ("averaging", "mean"), ("clip_by", "rank"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
     ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
 ])
 def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):

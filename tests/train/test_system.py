@@ -115,8 +115,16 @@ def test_gradients_are_scaled_down_to_norm_one(train, tmp_path, steps, monkeypat
 
 
 def test_the_norm_of_clipping_can_be_chosen(train, tmp_path, steps):
-    train(tmp_path, max_epochs=1, clip_norm=0.01)
+    train(tmp_path, max_epochs=1, clip=0.01)
     assert [step["norm"] for step in steps] == pytest.approx([0.01] * 3, rel=1e-3)
+
+
+def test_gradients_can_be_clipped_each_by_itself(train, tmp_path, monkeypatch):
+    largest, end = [], System.on_train_batch_end
+    monkeypatch.setattr(System, "on_train_batch_end", lambda self, *given: largest.append(
+        max(p.grad.abs().max().item() for p in self.model.parameters())) or end(self, *given))
+    train(tmp_path, max_epochs=1, clip=1e-4, clip_by="value")
+    assert largest == pytest.approx([1e-4] * 3)
 
 
 def test_the_learning_rate_warms_up_then_stays(train, tmp_path, steps, uars):
@@ -144,14 +152,16 @@ def test_the_learning_rate_falls_as_a_cosine_to_nothing_and_the_training_goes_to
     assert len(learned) == 5 and (model.card["epoch"], model.card["selected_by"]) == (4, "epoch")
 
 
-def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, monkeypatch):
+def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, monkeypatch, uars):
+    uars(0.1, 0.2, 0.3)
     seen, end = [], System.on_train_batch_end
     monkeypatch.setattr(System, "on_train_batch_end", lambda self, *given: seen.append(
         self.model.head.classifier.bias.detach().clone()) or end(self, *given))
-    model, _ = train(tmp_path, max_epochs=1, averaging="ema", ema_decay=0.9)
+    model, _ = train(tmp_path, max_epochs=3, averaging="ema", ema_decay=0.4)   # 9 steps, the last epoch is the best
     first, *later = seen
-    for bias in later:
-        first = 0.9 * first + 0.1 * bias
+    for steps, bias in enumerate(later, 1):
+        decay = min(0.4, (1 + steps) / (10 + steps))   # 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15 = 0.4
+        first = decay * first + (1 - decay) * bias
     torch.testing.assert_close(model.model.head.classifier.bias.detach(), first)
 
 
