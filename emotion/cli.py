@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
         help="average the answers to the recordings played at these speeds (default: 1)",
     )
 
+    _results_command(command)
+    _data_commands(commands, command)
+    return parser
+
+
+def _results_command(command) -> None:
     results = command("results", _results, "Table of results over folds and seeds.")
     results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
     results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
@@ -93,9 +99,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     results.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
-
-    _data_commands(commands, command)
-    return parser
 
 
 def _data_commands(commands, command) -> None:
@@ -273,10 +276,10 @@ def _fix(options: argparse.Namespace) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from . import datadir
+    from . import datadir, splits
 
     utterances = datadir.read(options.directory)
-    folds = datadir.read_split(options.split).folds
+    folds = splits.read(options.split).folds
     if options.fold is not None and not 1 <= options.fold <= len(folds):
         raise ValueError(f"--fold {options.fold}: {options.split} has the folds 1 to {len(folds)}. Choose one of them.")
     for k, (test, valid) in enumerate(folds, 1):

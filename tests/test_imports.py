@@ -26,6 +26,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "plot": "metrics timeline",
     "datadir": "labels",
     "datacheck": "datadir labels",
+    "splits": "datadir",
 
     "analyzer": "audio checkpoint hardware quality timeline",
     "emotion": "analyzer timeline",
@@ -40,12 +41,12 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot train.config train.dataset "
                  "train.losses train.system",
 
-    "cli": "emotion analyzer audio datacheck datadir evaluate plot scores train.config train.fit",
+    "cli": "emotion analyzer audio datacheck datadir evaluate plot scores splits train.config train.fit",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train only inside functions
     "lightning": "train.fit train.system", "matplotlib": "plot", "sklearn": "metrics", "librosa": "",
-    "omegaconf": "datadir train.config", "yaml": "datadir train.config",
+    "omegaconf": "splits train.config", "yaml": "splits train.config",
 }
 
 

@@ -153,6 +153,7 @@ class System(lightning.LightningModule):
             self.lr_schedulers().step(measured[self.monitor])
 
     def configure_optimizers(self) -> dict:
+        """AdamW, and ReduceLROnPlateau where the schedule asks for it."""
         fit = self.config.fit
         optimizer = torch.optim.AdamW(self.model.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         if fit.schedule == "cosine":
@@ -187,7 +188,7 @@ class System(lightning.LightningModule):
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
-    """What AveragedModel does with each step's weights. The first steps count more, so that a short training catches up.
+    """What AveragedModel does with each step's weights; the first count more, so that a short training catches up.
 
     Source: Tarvainen and Valpola 2017, Mean teachers are better role models (the moving average of weights).
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion import checkpoint, datadir, labels
+from emotion import checkpoint, datadir, labels, splits
 from emotion.calibration import Calibration
 from emotion.datadir import Utterance
 from emotion.evaluate import Posteriors
@@ -32,7 +32,7 @@ def pack():
 
 
 def speakers_of(corpus: str) -> list[str]:
-    folds = datadir.read_split(RECIPE / "conf" / "splits" / "six.yaml").folds
+    folds = splits.read(RECIPE / "conf" / "splits" / "six.yaml").folds
     return [speaker for test, _ in folds for speaker in test if speaker.startswith(corpus)]
 
 
@@ -69,14 +69,14 @@ def test_every_speaker_is_tested_once_and_both_splits_have_all():
     every = {corpus: speakers_of(corpus) for corpus in CLASSES}
     assert {corpus: len(found) for corpus, found in every.items()} == {"ravdess": 24, "emodb": 10, "nemo": 9}
     assert all(len(set(found)) == len(found) for found in every.values())
-    folds = datadir.read_split(RECIPE / "conf" / "splits" / "corpora.yaml").folds
+    folds = splits.read(RECIPE / "conf" / "splits" / "corpora.yaml").folds
     assert [sorted(test) for test, _ in folds] == [sorted(found) for found in every.values()]
     assert not any({re.match("[a-z]+", s)[0] for s in test} & {re.match("[a-z]+", s)[0] for s in valid}
                    for test, valid in folds)
 
 
 def test_the_card_says_what_the_fold_models_reached_and_the_model_is_calibrated_by_them(pack, tmp_path, monkeypatch):
-    folds = datadir.read_split(RECIPE / "conf" / "splits" / "six.yaml").folds
+    folds = splits.read(RECIPE / "conf" / "splits" / "six.yaml").folds
     for k, (test, _) in enumerate(folds, 1):
         experiment(tmp_path / f"exp/six/fold{k}/seed1", said(list(test), 0.5, k), Calibration(1.0, 2.0))
     for k, corpus in enumerate(CLASSES, 1):

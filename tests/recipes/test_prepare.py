@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import yaml
 
-from emotion import audio, datadir, labels
+from emotion import audio, datadir, labels, splits
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -271,7 +271,7 @@ def corpus_of(path):
 
 def folds_of(name):
     """((test, valid), ...)"""
-    return datadir.read_split(RECIPES / f"{name}.yaml").folds
+    return splits.read(RECIPES / f"{name}.yaml").folds
 
 
 def is_man(speaker):
@@ -281,7 +281,7 @@ def is_man(speaker):
 
 @pytest.mark.parametrize("path", SPLITS, ids=lambda path: path.stem)
 def test_no_fold_has_a_speaker_in_two_parts_and_all_are_of_the_corpus(path):
-    for test, valid in datadir.read_split(path).folds:
+    for test, valid in splits.read(path).folds:
         train = SPEAKERS[corpus_of(path)] - set(test) - set(valid)
         assert not set(test) & set(valid) and {*test, *valid} <= SPEAKERS[corpus_of(path)]
         assert len(train) + len(test) + len(valid) == len(SPEAKERS[corpus_of(path)])
@@ -290,7 +290,7 @@ def test_no_fold_has_a_speaker_in_two_parts_and_all_are_of_the_corpus(path):
 
 @pytest.mark.parametrize("path", CROSS_VALIDATION, ids=lambda path: path.stem)
 def test_every_speaker_tests_in_exactly_one_fold(path):
-    tested = Counter(speaker for test, _ in datadir.read_split(path).folds for speaker in test)
+    tested = Counter(speaker for test, _ in splits.read(path).folds for speaker in test)
     assert tested == Counter(SPEAKERS[corpus_of(path)])
 
 
@@ -302,7 +302,7 @@ def test_a_split_is_called_as_its_file_and_says_where_it_is_from(path):
 
 @pytest.mark.parametrize("path", [p for p in SPLITS if p.stem != "loso10"], ids=lambda path: path.stem)
 def test_both_sexes_validate_and_in_one_corpus_one_of_each(path):
-    for _, valid in datadir.read_split(path).folds:
+    for _, valid in splits.read(path).folds:
         assert {is_man(speaker) for speaker in valid} == {False, True}
         assert len(valid) == (4 if corpus_of(path) == "bundled" else 2)
 

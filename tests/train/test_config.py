@@ -105,7 +105,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
 @pytest.mark.parametrize("setting, value", [
     ("precision", "float16"), ("batch_size", 1), ("max_epochs", 0), ("learning_rate", 0.0),
     ("clip", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
-    ("schedule", "linear"), ("averaging", "mean"), ("clip_by", "rank"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
+    ("schedule", "linear"), ("averaging", "mean"),
+    ("clip_by", "rank"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
     ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
 ])
 def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):
