@@ -35,6 +35,7 @@ class FitConfig:
     ema_decay: float = 0.99   # for each step; less in the first, so that a short training catches up
     swa_start: float = 0.75   # share of max_epochs after which swa begins
     balance: str = "loss"   # of classes: weigh the loss by inverse frequency; or sampler: draw them equally; or none
+    most_per_speaker: int = 0   # utterances of one speaker in an epoch, others in the next; 0: all
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
     sex_weight: float = 0.0   # of the second task, the speaker's sex; needs model.sex_head
@@ -56,7 +57,7 @@ class FitConfig:
             (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
             (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
             (("teacher_weight",), lambda value: 0 <= value <= 1, "in [0, 1]"),
-            (("focal_gamma", "sex_weight"), lambda value: value >= 0, "at least 0"),
+            (("focal_gamma", "sex_weight", "most_per_speaker"), lambda value: value >= 0, "at least 0"),
         ):
             for name in names:
                 if not holds(getattr(self, name)):

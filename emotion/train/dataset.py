@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,8 +81,15 @@ class Recordings(Dataset):
     def speakers(self) -> tuple[str, ...]:
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
-    def class_counts(self, num_classes: int) -> np.ndarray:
-        return np.bincount(self.targets, minlength=num_classes)
+    def taking_part(self, most_per_speaker: int) -> np.ndarray:
+        """Share of the epochs that each utterance takes part in, where a speaker gives at most so many; 0: all."""
+        speakers = [utterance.speaker for utterance in self.utterances]
+        counts = Counter(speakers)
+        return np.array([min(1.0, (most_per_speaker or np.inf) / counts[speaker]) for speaker in speakers])
+
+    def class_counts(self, num_classes: int, most_per_speaker: int = 0) -> np.ndarray:
+        """Utterances of each class in an epoch, on average."""
+        return np.bincount(self.targets, self.taking_part(most_per_speaker), num_classes)
 
 
 class Collate:
@@ -114,30 +122,39 @@ class LengthBuckets(Sampler[list[int]]):
 
     Lengths are jittered by up to a tenth before they are sorted, the batches then shuffled. The order follows from seed
     and epoch alone, so a resumed training sees what an undisturbed one sees. No batch holds a single utterance.
-    shares: the chance of each utterance, where an epoch is to draw with replacement instead of taking each once.
+    draw: chooses the utterances of an epoch; left out, all.
     """
 
     def __init__(
-        self, num_samples: Sequence[int], batch_size: int, seed: int, shares: Sequence[float] | None = None,
+        self, num_samples: Sequence[int], batch_size: int, seed: int,
+        draw: Callable[[np.random.Generator], np.ndarray] | None = None,
     ):
-        self.num_samples, self.shares = np.asarray(num_samples), shares
+        self.num_samples, self.draw = np.asarray(num_samples), draw or (lambda rng: np.arange(len(num_samples)))
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.count = len(self.draw(np.random.default_rng(seed)))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        wanted = -(-len(self.num_samples) // self.batch_size)
-        return max(1, min(wanted, len(self.num_samples) // 2))  # a few more in a batch rather than one alone
+        wanted = -(-self.count // self.batch_size)
+        return max(1, min(wanted, self.count // 2))  # a few more in a batch rather than one alone
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         jittered = self.num_samples * rng.uniform(0.9, 1.1, len(self.num_samples))
-        if self.shares is None:
-            order = np.argsort(jittered)
-        else:
-            drawn = rng.choice(len(jittered), len(jittered), p=self.shares)
-            order = drawn[np.argsort(jittered[drawn])]
-        batches = np.array_split(order, len(self))
+        drawn = self.draw(rng)
+        batches = np.array_split(drawn[np.argsort(jittered[drawn])], len(self))
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()
+
+
+def with_replacement(shares: np.ndarray, count: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """Draws `count` utterances, each with its share of the chances, some of them twice."""
+    return lambda rng: rng.choice(len(shares), count, p=shares / shares.sum())
+
+
+def some_of_each(speakers: Sequence[str], most: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """Draws `most` utterances of each speaker, all where there are fewer."""
+    own = [np.flatnonzero(np.asarray(speakers) == speaker) for speaker in sorted(set(speakers))]
+    return lambda rng: np.concatenate([rng.permutation(positions)[:most] for positions in own])

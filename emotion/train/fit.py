@@ -8,7 +8,7 @@ import logging
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,8 @@ from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import choose_device, has_bfloat16
 from . import config as settings
-from .config import Config
-from .dataset import LengthBuckets, Recordings
+from .config import Config, FitConfig
+from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
 from .losses import balanced, softened
 from .system import System
 
@@ -164,7 +164,7 @@ def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.S
     for name, utterances in parts.items():
         recordings = Recordings(utterances, scheme, rate, free)
         free -= recordings.kept_gigabytes
-        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).tolist()))
+        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).astype(int).tolist()))
         log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
         sets.append(recordings)
     return sets[0], sets[1]
@@ -212,11 +212,9 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
-    shares = None
-    if fit.balance == "sampler":
-        weights = balanced(system.train_set.class_counts(system.targets.shape[1]))[system.train_set.targets]
-        shares = weights / weights.sum()
-    buckets = LengthBuckets(system.train_set.num_samples, fit.batch_size, seed, shares)
+    buckets = LengthBuckets(
+        system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit, system.targets.shape[1])
+    )
     if last.exists():
         log.info("resuming from %s", last)
     trainer.fit(
@@ -224,6 +222,17 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         ckpt_path=last if last.exists() else None, weights_only=True,
     )
     return epochs
+
+
+def _draw(train_set: Recordings, fit: FitConfig, num_classes: int) -> Callable | None:
+    """What an epoch takes of the training set: see fit.balance and fit.most_per_speaker."""
+    if fit.balance == "sampler":
+        taking_part = train_set.taking_part(fit.most_per_speaker)
+        of_class = balanced(train_set.class_counts(num_classes, fit.most_per_speaker))
+        return with_replacement(taking_part * of_class[train_set.targets], round(taking_part.sum()))
+    if fit.most_per_speaker:
+        return some_of_each([utterance.speaker for utterance in train_set.utterances], fit.most_per_speaker)
+    return None
 
 
 @contextmanager

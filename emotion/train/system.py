@@ -42,7 +42,7 @@ class System(lightning.LightningModule):
             mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else None
             self.average = channels_last(AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True))
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
-        counts = train.class_counts(len(checkpoint.labels))
+        counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
         weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
         self.loss = Loss(weights, fit.focal_gamma, fit.label_smoothing)
         one_hot = nn.functional.one_hot(torch.tensor(train.targets), len(counts)).float()

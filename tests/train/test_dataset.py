@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,7 +9,7 @@ from emotion import audio, labels
 from emotion.audio import AudioError
 from emotion.datadir import Utterance
 from emotion.labels import LabelError
-from emotion.train.dataset import Collate, LengthBuckets, Recordings
+from emotion.train.dataset import Collate, LengthBuckets, Recordings, some_of_each
 
 RATE = 16_000
 SCHEME = labels.scheme("emodb4")
@@ -81,6 +83,23 @@ def test_the_order_follows_from_seed_and_epoch_alone():
         np.random.seed(number)   # noqa: NPY002
         epoch(disturbed, number)
     assert epoch(disturbed, 7) == epoch(fresh, 7)
+
+
+def test_an_epoch_takes_at_most_so_many_of_a_speaker_and_others_in_the_next():
+    speakers = ["a"] * 40 + ["b"] * 10 + ["c"] * 3
+    buckets = LengthBuckets(lengths(53), 4, seed=1, draw=some_of_each(speakers, 10))
+    first, second = (sorted(i for batch in epoch(buckets, number) for i in batch) for number in (0, 1))
+    assert Counter(speakers[i] for i in first) == Counter(speakers[i] for i in second) == {"a": 10, "b": 10, "c": 3}
+    assert len(set(first)) == 23 and first != second and len(buckets) == 6
+
+
+def test_counts_of_an_epoch_are_those_of_the_speakers_who_take_part(utterances):
+    recorded = recordings(utterances)
+    assert recorded.taking_part(0).tolist() == [1] * 7
+    most = recorded.taking_part(1)
+    for speaker in recorded.speakers:
+        assert most[[u.speaker == speaker for u in utterances]].sum() == pytest.approx(1)
+    assert recorded.class_counts(4, 1).sum() == pytest.approx(len(recorded.speakers))
 
 
 # Batches

@@ -65,6 +65,16 @@ def test_the_sampler_draws_all_classes_equally_often(corpus, train, quick, tmp_p
     assert len(drawn) == 8 * 15 and 0.35 < np.mean(np.array(drawn) == SCHEME.index("sadness")) < 0.65
 
 
+def test_an_epoch_takes_as_many_of_a_speaker_as_the_settings_say(corpus, train, tmp_path, monkeypatch):
+    drawn, step = [], System.training_step
+    monkeypatch.setattr(
+        System, "training_step", lambda self, batch, i: drawn.extend(batch.positions.tolist()) or step(self, batch, i))
+    for balance in ("loss", "sampler"):
+        drawn.clear()
+        train(tmp_path / balance, max_epochs=1, most_per_speaker=3, balance=balance)
+        assert len(drawn) == 3 * len({utterance.speaker for utterance in datadir.read(corpus / "train")})
+
+
 def test_focal_loss_and_label_smoothing_reach_the_loss(untrained):
     loss = untrained(focal_gamma=2.0, label_smoothing=0.1).loss
     assert (loss.focal_gamma, loss.label_smoothing) == (2.0, 0.1)
