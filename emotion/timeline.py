@@ -12,12 +12,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one emotion; confidence is the mean probability of its label inside it."""
+    """A stretch of one emotion, or what a person said without being interrupted, where turns were given.
+
+    probabilities: mean of the steps inside it, in the order of the timeline's labels; confidence is its label's.
+    """
 
     start_seconds: float
     end_seconds: float
     label: str
     confidence: float
+    probabilities: tuple[float, ...]
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class Timeline:
 
     Shape: probabilities (classes,) of the whole recording; step_times (steps,), the centre of each step in seconds;
     step_probabilities (steps, classes), before smoothing. Below the confidence unknown_below the label is unknown.
+    Segments leave out where nobody speaks. channel: which one of the recording this is, from 1; None: all, mixed.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Timeline:
     segments: tuple[Segment, ...]
     flags: tuple[str, ...] = field(default=())
     unknown_below: float = 0.0
+    channel: int | None = None
 
     @property
     def label(self) -> str:
@@ -69,7 +76,10 @@ class Timeline:
             "flags": list(self.flags),
             "duration_seconds": self.duration_seconds,
             "probabilities": dict(zip(self.labels, self.probabilities.tolist())),
-            "segments": [vars(segment) for segment in self.segments],
+            "segments": [
+                {**vars(segment), "probabilities": dict(zip(self.labels, segment.probabilities))}
+                for segment in self.segments
+            ],
         }
 
 
@@ -124,8 +134,10 @@ def segment(
     segments = []
     for start, end, winner in _absorb(stretches, smoothed, config.shortest_seconds / step_seconds):
         last = duration_seconds if end == len(winners) else min(end * step_seconds, duration_seconds)
-        confidence = float(smoothed[start:end, winner].mean())
-        segments.append(Segment(round(start * step_seconds, 3), round(last, 3), labels[winner], round(confidence, 4)))
+        mean = smoothed[start:end].mean(0).tolist()
+        segments.append(
+            Segment(round(start * step_seconds, 3), round(last, 3), labels[winner], mean[winner], tuple(mean))
+        )
     return tuple(segments)
 
 
