@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,12 @@ from . import audio, checkpoint
 from .checkpoint import Checkpoint
 from .hardware import channels_last, choose_device
 from .quality import Quality
-from .timeline import SegmentConfig, Timeline, segment
+from .speech import CHUNK_SECONDS, SpeechConfig, SpeechDetector, at, stretches
+from .timeline import Segment, SegmentConfig, Span, Timeline, segment
 
 BUNDLED = Path(__file__).with_name("pretrained") / checkpoint.FILE_NAME
+CHANNELS = ("mix", "separate")
+SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
 HELD_SECONDS = 600.0   # of audio in memory before the model is asked
 BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 
@@ -56,11 +60,13 @@ class Recording:
     """A named source of audio: `blocks()` gives float32 (samples,) pieces at the model's rate.
 
     statistics: mean and deviation (channels, 1, bands) of its speaker, for a model normalised by speaker.
+    channel: which one of the recording it is, from 1; None: all, mixed.
     """
 
     name: str
     blocks: Callable[[], Iterable[np.ndarray]]
     statistics: tuple[Tensor, Tensor] | None = None
+    channel: int | None = None
 
 
 class Analyzer:
@@ -70,19 +76,23 @@ class Analyzer:
         Analyzer().analyze(array, sample_rate=8000)         Timeline
         Analyzer().analyze(["a.wav", "b.flac"])             list of Timeline or FileError, batched
         Analyzer().analyze("calls/")                        iterator of Timeline or FileError, as it goes
+        Analyzer().analyze("call.wav", channels="separate") list of Timeline, one for each channel
+        Analyzer().analyze("call.wav", spans=turns)         Timeline whose segments are these turns
 
     model: an experiment folder or model file; left out, the model that comes with the package.
-    device: auto, cpu, cuda, mps.
+    device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 
     def __init__(
         self, model: str | os.PathLike | Checkpoint | None = None, device: str = "auto", *,
         windows: WindowConfig = WindowConfig(), segments: SegmentConfig = SegmentConfig(),
+        speech: SpeechConfig | None = SpeechConfig(),
     ):
         self.checkpoint = model if isinstance(model, Checkpoint) else checkpoint.read(model or BUNDLED)
         self.device = choose_device(device)
-        self.windows, self.segments = windows, segments
+        self.windows, self.segments, self.speech = windows, segments, speech
+        self._detector = SpeechDetector().to(self.device).eval() if speech else None
         self._model = channels_last(self.checkpoint.model.to(self.device)).eval()
         self._frontend = self.checkpoint.frontend.to(self.device).eval()
         settings = self.checkpoint.frontend.config
@@ -113,19 +123,40 @@ class Analyzer:
         """Time from one step of the timeline to the next."""
         return self._step_samples / self.sample_rate
 
-    def analyze(self, source: Any, sample_rate: int | None = None):
+    def analyze(
+        self, source: Any, sample_rate: int | None = None, *,
+        channels: str = "mix", spans: Sequence[Span] | None = None,
+    ):
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
         a list for a list of these; an iterator over all recordings below a directory, in sorted order.
 
+        channels: mix averages them; separate answers for each by itself, as where each person has a channel: a list
+        instead of a Timeline, and one after the other in lists and directories.
+        spans: where to listen in one recording, instead of finding speech: each becomes a segment, answered as an
+        utterance by itself. They may overlap.
         Raises: AudioError, naming the file and the reason, for one recording that cannot be read. Among several, a
         FileError stands in its place and the others are answered.
         """
+        if channels not in CHANNELS:
+            raise ValueError(f"channels={channels!r} must be one of {', '.join(CHANNELS)}.")
+        separate = channels == "separate"
         if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-            return self.run(self._recording(path) for path in audio.find(source))
-        if isinstance(source, (list, tuple)) and not _is_numbers(source):
-            return list(self.run(self._recording(item, sample_rate, f"array {i}") for i, item in enumerate(source)))
-        (answer,) = self._results([self._recording(source, sample_rate, "array")], keep_errors=False)
-        return answer
+            several, one = ((path, "") for path in audio.find(source)), False
+        elif isinstance(source, (list, tuple)) and not _is_numbers(source):
+            several, one = ((item, f"array {i}") for i, item in enumerate(source)), False
+        else:
+            several, one = [(source, "array")], True
+        if spans is not None:
+            if not one or separate:
+                raise ValueError("spans are of one recording, its channels mixed. Analyze one, with channels='mix'.")
+            return self._turns(source, sample_rate, spans)
+        recordings = (
+            recording for item, name in several for recording in self._recordings(item, sample_rate, name, separate)
+        )
+        answers = self._results(recordings, keep_errors=not one)
+        if not one:
+            return list(answers) if isinstance(source, (list, tuple)) else answers
+        return list(answers) if separate else next(answers)
 
     def run(self, recordings: Iterable[Recording]) -> Iterator[Timeline | FileError]:
         """The answer for each recording, in order, as soon as it and all before it are known."""
@@ -138,16 +169,33 @@ class Analyzer:
             mel, _ = self._frontend.log_mel(batch, torch.tensor([len(waveform)], device=self.device))
         return mel[0, 0].cpu().numpy()
 
-    def _recording(self, source: Any, sample_rate: int | None = None, name: str = "") -> Recording:
-        if isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read"):
-            label = os.fsdecode(source) if not hasattr(source, "read") else str(getattr(source, "name", "audio stream"))
-            return Recording(label, partial(audio.blocks, source, self.sample_rate))
-        if sample_rate is None:
-            raise ValueError(
-                "an array needs its sample_rate in Hz: at a wrong rate the voice is another. "
-                "Call analyze(waveform, sample_rate=...)."
-            )
-        return Recording(name, lambda: [audio.from_array(source, sample_rate, self.sample_rate, name)])
+    def _recordings(self, source: Any, sample_rate: int | None, name: str, separate: bool) -> Iterator[Recording]:
+        """One recording, or one for each channel."""
+        if _is_file(source):
+            name = _name(source)
+            blocks = partial(audio.blocks, source, self.sample_rate)
+        else:
+            def blocks(channel: int | None = None) -> list[np.ndarray]:
+                return [audio.from_array(source, _given(sample_rate), self.sample_rate, name, channel)]
+        if separate:
+            for k in range(1, _num_channels(source) + 1):
+                yield Recording(name, partial(blocks, channel=k), channel=k)
+        else:
+            yield Recording(name, blocks)
+
+    def _turns(self, source: Any, sample_rate: int | None, spans: Sequence[Span]) -> Timeline:
+        """Each span as an utterance by itself, put together to one answer."""
+        if _is_file(source):
+            name, duration = _name(source), audio.duration(source)
+            heard = partial(audio.read, source, self.sample_rate)
+        else:
+            name, waveform = "array", audio.from_array(source, _given(sample_rate), self.sample_rate)
+            duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
+        ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
+        recordings = [
+            Recording(name, lambda span=span: [heard(span.start_seconds, span.end_seconds)]) for span in ordered
+        ]
+        return self._joined(name, duration, ordered, list(self._results(recordings, keep_errors=False)))
 
     def _results(self, recordings: Iterable[Recording], keep_errors: bool) -> Iterator[Timeline | FileError]:
         jobs: deque[_Job] = deque()
@@ -175,14 +223,9 @@ class Analyzer:
 
     def _cut(self, job: _Job) -> Iterator[_Window]:
         """Windows of one recording, read block by block."""
-        held = np.empty(0, np.float32)
         for block in job.recording.blocks():
-            job.quality.hear(block)
-            held = np.concatenate([held, block]) if len(held) else block
-            while len(held) > self._window:
-                yield job.add(held[: self._window])
-                held = held[self._hop :]
-        yield job.add(held)
+            yield from job.hear(block, self._window, self._hop)
+        yield job.end()
 
     @torch.inference_mode()
     def _answer(self, queue: list[_Window]) -> None:
@@ -205,31 +248,84 @@ class Analyzer:
             output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
             probabilities = self.checkpoint.calibration.apply_utterance(output.logits).cpu().numpy()
             steps = self.checkpoint.calibration.apply_steps(output.step_logits).cpu().numpy()
+            speech = self._speech(waveforms, [len(window.waveform) for window in batch], output.step_lengths.tolist())
             for i, window in enumerate(batch):
-                window.finish(probabilities[i], steps[i, : output.step_lengths[i]])
+                window.finish(probabilities[i], steps[i, : output.step_lengths[i]], speech[i])
+
+    def _speech(self, waveforms: Tensor, num_samples: list[int], step_lengths: list[int]) -> list[np.ndarray]:
+        """Probability of speech at each step. Shape: (steps,) for each waveform."""
+        if self._detector is None:
+            return [np.ones(steps, np.float32) for steps in step_lengths]
+        chunks = self._detector(waveforms.to(self.device), self.sample_rate).cpu().numpy()
+        counts = [max(1, math.ceil(samples / self.sample_rate / CHUNK_SECONDS)) for samples in num_samples]
+        return [at(self._times(steps), row[:count]) for steps, row, count in zip(step_lengths, chunks, counts)]
+
+    def _times(self, count: int) -> np.ndarray:
+        return self._first_step + self.step_seconds * np.arange(count)
 
     def _result(self, job: _Job) -> Timeline | FileError:
         if job.error:
             return job.error
         seam = (self._window - self._hop) // (2 * self._step_samples)  # steps from a window's start to the seam
         hop = self._hop // self._step_samples
-        steps, weights = [], []
-        for i, window in enumerate(job.windows):
-            first = seam if i else 0
-            last = None if i == len(job.windows) - 1 else hop + seam
-            steps.append(window.steps[first:last])
-            weights.append(len(steps[-1]))
-        step_probabilities = np.concatenate(steps)
-        duration = job.quality.num_samples / self.sample_rate
+        last = len(job.windows) - 1
+        kept = [slice(seam if i else 0, None if i == last else hop + seam) for i in range(last + 1)]
+        steps = np.concatenate([window.steps[part] for window, part in zip(job.windows, kept)])
+        speech = [window.speech[part] for window, part in zip(job.windows, kept)]
+        # the share of a window in the answer is what is spoken in it, or all where nobody speaks
+        shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in speech])
+        if not shares.any():
+            shares = np.array([len(part) for part in speech])
+        speech, duration = np.concatenate(speech), job.quality.num_samples / self.sample_rate
+        spoken = stretches(speech, self.step_seconds, self.speech) if self.speech else None
         return Timeline(
             name=job.recording.name,
             labels=self.labels,
             duration_seconds=duration,
-            probabilities=np.average([window.probabilities for window in job.windows], axis=0, weights=weights),
-            step_times=self._first_step + self.step_seconds * np.arange(len(step_probabilities)),
-            step_probabilities=step_probabilities,
-            segments=segment(step_probabilities, self.labels, self.step_seconds, duration, self.segments),
-            flags=job.quality.flags,
+            probabilities=np.average([window.probabilities for window in job.windows], axis=0, weights=shares),
+            step_times=self._times(len(steps)),
+            step_probabilities=steps,
+            step_speech=speech,
+            segments=segment(
+                steps, self.labels, self.step_seconds, duration, self.segments, spoken,
+                self.checkpoint.calibration.unknown_below,
+            ),
+            flags=self._flags(job.quality, speech, duration),
+            unknown_below=self.checkpoint.calibration.unknown_below,
+            channel=job.recording.channel,
+        )
+
+    def _flags(self, quality: Quality, speech: np.ndarray, duration: float) -> tuple[str, ...]:
+        if self.speech is None:
+            return quality.flags
+        seconds = duration * (speech >= self.speech.threshold).mean()
+        nobody = seconds < max(SPEECH_SECONDS, SPEECH_SHARE * duration)
+        return (*(("no_speech",) if nobody else ()), *quality.flags)
+
+    def _joined(self, name: str, duration: float, spans: Sequence[Span], answers: Sequence[Timeline]) -> Timeline:
+        """One Timeline of answers to spans of a recording."""
+        if not spans:
+            raise ValueError(f"{name}: no spans to listen to. Leave spans out to find speech.")
+        turns = tuple(
+            Segment(
+                span.start_seconds, span.end_seconds, answer.label, answer.confidence,
+                tuple(answer.probabilities.tolist()), span.speaker,
+            )
+            for span, answer in zip(spans, answers)
+        )
+        flags = {flag for answer in answers for flag in answer.flags} - {"short"}  # of turns it is no news
+        return Timeline(
+            name=name,
+            labels=self.labels,
+            duration_seconds=duration,
+            probabilities=np.average(
+                [answer.probabilities for answer in answers], axis=0, weights=[a.duration_seconds for a in answers]
+            ),
+            step_times=np.concatenate([span.start_seconds + a.step_times for span, a in zip(spans, answers)]),
+            step_probabilities=np.concatenate([answer.step_probabilities for answer in answers]),
+            step_speech=np.concatenate([answer.step_speech for answer in answers]),
+            segments=turns,
+            flags=tuple(sorted(flags)),
             unknown_below=self.checkpoint.calibration.unknown_below,
         )
 
@@ -240,9 +336,10 @@ class _Window:
     waveform: np.ndarray | None
     probabilities: np.ndarray | None = None
     steps: np.ndarray | None = None
+    speech: np.ndarray | None = None
 
-    def finish(self, probabilities: np.ndarray, steps: np.ndarray) -> None:
-        self.probabilities, self.steps, self.waveform = probabilities, steps.copy(), None
+    def finish(self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray) -> None:
+        self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
 
 
 @dataclass(eq=False)
@@ -252,16 +349,55 @@ class _Job:
     recording: Recording
     quality: Quality
     windows: list[_Window] = field(default_factory=list)
+    held: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     complete: bool = False
     error: FileError | None = None
 
-    def add(self, waveform: np.ndarray) -> _Window:
+    def hear(self, block: np.ndarray, window: int, hop: int) -> Iterator[_Window]:
+        """The next samples of the recording; windows (of so many samples) that they fill."""
+        self.quality.hear(block)
+        self.held = np.concatenate([self.held, block]) if len(self.held) else block
+        while len(self.held) > window:
+            yield self._window(self.held[:window])
+            self.held = self.held[hop:]
+
+    def end(self) -> _Window:
+        """The last window, with what is left."""
+        return self._window(self.held)
+
+    def _window(self, waveform: np.ndarray) -> _Window:
         self.windows.append(_Window(self, waveform))
         return self.windows[-1]
 
     @property
     def done(self) -> bool:
         return self.error is not None or self.complete and self.windows[-1].steps is not None
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read")
+
+
+def _name(source: Any) -> str:
+    return str(getattr(source, "name", "audio stream")) if hasattr(source, "read") else os.fsdecode(source)
+
+
+def _num_channels(source: Any) -> int:
+    if not _is_file(source):
+        return 1 if np.ndim(source) < 2 else min(np.shape(source))
+    try:
+        return audio.num_channels(source)
+    except audio.AudioError:
+        return 1  # reading it will say why
+
+
+def _given(sample_rate: int | None) -> int:
+    if sample_rate is None:
+        raise ValueError(
+            "an array needs its sample_rate in Hz: at a wrong rate the voice is another. "
+            "Call analyze(waveform, sample_rate=...)."
+        )
+    return sample_rate
 
 
 def _is_numbers(source: list | tuple) -> bool:

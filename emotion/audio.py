@@ -77,8 +77,12 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     return waveform
 
 
-def blocks(source: Source, sample_rate: int = 16_000, block_seconds: float = 60.0) -> Iterator[np.ndarray]:
+def blocks(
+    source: Source, sample_rate: int = 16_000, block_seconds: float = 60.0, channel: int | None = None,
+) -> Iterator[np.ndarray]:
     """A long recording in blocks of block_seconds (the last one shorter); joined they equal read().
+
+    channel: one of them alone, from 1, instead of their mean.
 
     Shape:  -> (samples,) each.   Memory: a block and some 16 MB at a time, whatever the length of the file.
     Raises: as read(), when the fault is met.
@@ -88,7 +92,7 @@ def blocks(source: Source, sample_rate: int = 16_000, block_seconds: float = 60.
         raise ValueError(f"block_seconds={block_seconds} must hold a sample, else no block fills. Raise it.")
     with _opened(source, sample_rate) as file:
         held, heard = np.empty(0, np.float32), False
-        for piece in _resampled(_pieces(file), file.samplerate, sample_rate):
+        for piece in _resampled(_pieces(file, channel=channel), file.samplerate, sample_rate):
             held, heard = np.concatenate((held, piece)), heard or len(piece) > 0
             while len(held) >= size:
                 yield held[:size]
@@ -100,8 +104,10 @@ def blocks(source: Source, sample_rate: int = 16_000, block_seconds: float = 60.
             raise AudioError(_name(source), reason, "Give a longer one.")
 
 
-def from_array(waveform: Any, source_rate: int, sample_rate: int = 16_000, name: str = "array") -> np.ndarray:
-    """A waveform in memory as read() would give it from a file.
+def from_array(
+    waveform: Any, source_rate: int, sample_rate: int = 16_000, name: str = "array", channel: int | None = None,
+) -> np.ndarray:
+    """A waveform in memory as read() would give it from a file; or one channel of it, from 1.
 
     Shape:  (samples,), or (channels, samples) or (samples, channels), told apart by length -> (samples,).
     Type:   floats of full scale 1, int8, int16, int32 or uint8 (128 is silence); NumPy, Torch or a list.
@@ -124,10 +130,26 @@ def from_array(waveform: Any, source_rate: int, sample_rate: int = 16_000, name:
     columns = (wide.T if len(wide) == channels else wide).astype(np.float32)  # (samples, channels)
     if kind != "f":
         columns = (columns - (128 if kind == "u" else 0)) / np.float32(2 ** (bits - 1))
+    columns = columns if channel is None else _one(columns, channel, name)
     resampled = np.concatenate(list(_resampled([_mono(columns, name)], source_rate, sample_rate)))
     if len(resampled) == 0:
         raise AudioError(name, f"{samples} at {source_rate} Hz are 0 at {sample_rate} Hz", "Give more.")
     return resampled
+
+
+def cut(waveform: np.ndarray, sample_rate: int, start_seconds: float, stop_seconds: float) -> np.ndarray:
+    """The span of a waveform in memory. Raises: AudioError where it holds no samples."""
+    part = waveform[round(max(0.0, start_seconds) * sample_rate) : max(0, round(stop_seconds * sample_rate))]
+    if len(part) == 0:
+        reason = f"the span from {start_seconds} s to {stop_seconds} s holds 0 samples"
+        raise AudioError("array", reason, "Give one inside it.")
+    return part
+
+
+def num_channels(source: Source) -> int:
+    """Channels of a recording. Raises: AudioError as read(), for what the header shows."""
+    with _opened(source) as file:
+        return file.channels
 
 
 def duration(source: Source) -> float:
@@ -290,8 +312,10 @@ def _uncounted(file: _Decoder) -> BinaryIO | None:
     return _Endless(_bytes(file.name, 0))
 
 
-def _pieces(file: _Decoder, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """The frames from start to stop (None: the end of the file), mixed down, in large pieces."""
+def _pieces(
+    file: _Decoder, start: int = 0, stop: int | None = None, channel: int | None = None,
+) -> Iterator[np.ndarray]:
+    """The frames from start to stop (None: the end of the file), mixed down or one channel, in large pieces."""
     size, end = max(1, CHUNK // file.channels), file.frames if stop is None else stop
     if file.exact:
         end = min(end, file.frames)
@@ -303,12 +327,19 @@ def _pieces(file: _Decoder, start: int = 0, stop: int | None = None) -> Iterator
         asked = min(end - start, size)
         frames = file.read(asked, "float32", always_2d=True)
         if len(frames):
-            yield _mono(frames, file.label)
+            yield _mono(frames if channel is None else _one(frames, channel, file.label), file.label)
         start += len(frames)
         if len(frames) < asked:
             break
     if end - start > (MP3_SLACK if file.mpeg else 0) and (file.exact or stop is None and file.known):
         raise AudioError(file.label, f"cut: the header promises {end} samples, {start} are there", AGAIN)
+
+
+def _one(columns: np.ndarray, channel: int, name: str) -> np.ndarray:
+    """(samples, channels) -> (samples, 1)"""
+    if not 1 <= channel <= columns.shape[1]:
+        raise AudioError(name, f"channel {channel} is none of its {columns.shape[1]}", "They count from 1.")
+    return columns[:, channel - 1 : channel]
 
 
 def _mono(columns: np.ndarray, name: str) -> np.ndarray:

@@ -25,13 +25,23 @@ class Segment:
     speaker: str | None = None
 
 
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a recording that somebody asks about: a turn of a speaker, a sentence."""
+
+    start_seconds: float
+    end_seconds: float
+    speaker: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """The answer for one recording.
 
     Shape: probabilities (classes,) of the whole recording; step_times (steps,), the centre of each step in seconds;
-    step_probabilities (steps, classes), before smoothing. Below the confidence unknown_below the label is unknown.
-    Segments leave out where nobody speaks. channel: which one of the recording this is, from 1; None: all, mixed.
+    step_probabilities (steps, classes), before smoothing; step_speech (steps,), the probability that somebody speaks.
+    Segments leave out where nobody does. Below the confidence unknown_below the label is unknown.
+    channel: which one of the recording this is, from 1; None: all, mixed.
     """
 
     name: str
@@ -40,6 +50,7 @@ class Timeline:
     probabilities: np.ndarray
     step_times: np.ndarray
     step_probabilities: np.ndarray
+    step_speech: np.ndarray
     segments: tuple[Segment, ...]
     flags: tuple[str, ...] = field(default=())
     unknown_below: float = 0.0
@@ -117,28 +128,41 @@ def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
 
 def segment(
     probabilities: np.ndarray, labels: tuple[str, ...], step_seconds: float, duration_seconds: float,
-    config: SegmentConfig = SegmentConfig(),
+    config: SegmentConfig = SegmentConfig(), stretches: Sequence[tuple[int, int]] | None = None,
+    unknown_below: float = 0.0,
 ) -> tuple[Segment, ...]:
-    """Segments that cover the recording without gap, no two neighbours of one label.
+    """Segments that cover the stretches without gap, in a stretch no two neighbours won by the same class.
 
     Step i stands for the time from i to i + 1 times step_seconds; the last segment ends with the recording. A last
-    step that begins with the recording's end, as a frame is centred there, is left out.
+    step that begins with the recording's end, as a frame is centred there, is left out. Nothing is smoothed from one
+    stretch into the next. stretches: (first step, step behind the last) where somebody speaks; None: all is one. What
+    is less sure than unknown_below is called unknown.
 
     Shape: probabilities (steps, classes).   Unit: seconds.
     """
     inside = max(1, math.ceil((duration_seconds - 0.001) / step_seconds))  # times are told in milliseconds
-    smoothed = smooth(probabilities, round(config.smoothing_seconds / step_seconds))[:inside]
+    width, fewest = round(config.smoothing_seconds / step_seconds), config.shortest_seconds / step_seconds
+    segments = []
+    for first, last in [(0, len(probabilities))] if stretches is None else stretches:
+        smoothed = smooth(probabilities[first:last], width)[: inside - first]
+        for start, end, winner in _merged(smoothed, fewest):
+            mean = smoothed[start:end].mean(0).tolist()
+            begin, stop = (first + start) * step_seconds, (first + end) * step_seconds
+            stop = duration_seconds if first + end >= inside else min(stop, duration_seconds)
+            label = labels[winner] if mean[winner] >= unknown_below else "unknown"
+            segments.append(Segment(round(begin, 3), round(stop, 3), label, mean[winner], tuple(mean)))
+    return tuple(segments)
+
+
+def _merged(smoothed: np.ndarray, fewest: float) -> list[tuple[int, int, int]]:
+    """Stretches (start, end, winner) of steps that the same class wins, the short ones absorbed."""
+    if not len(smoothed):
+        return []
     winners = smoothed.argmax(1)
     starts = [0, *(np.flatnonzero(np.diff(winners)) + 1).tolist()]
-    stretches = [(start, end, int(winners[start])) for start, end in zip(starts, [*starts[1:], len(winners)])]
-    segments = []
-    for start, end, winner in _absorb(stretches, smoothed, config.shortest_seconds / step_seconds):
-        last = duration_seconds if end == len(winners) else min(end * step_seconds, duration_seconds)
-        mean = smoothed[start:end].mean(0).tolist()
-        segments.append(
-            Segment(round(start * step_seconds, 3), round(last, 3), labels[winner], mean[winner], tuple(mean))
-        )
-    return tuple(segments)
+    return _absorb(
+        [(start, end, int(winners[start])) for start, end in zip(starts, [*starts[1:], len(winners)])], smoothed, fewest
+    )
 
 
 def _absorb(

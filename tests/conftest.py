@@ -1,6 +1,8 @@
 """What all tests share: quiet threads, where the real corpora are, and a small model to ask."""
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,16 @@ def tiny() -> checkpoint.Checkpoint:
     """An untrained serial model with random weights, the same each time; it answers at once."""
     torch.manual_seed(1)
     return checkpoint.build("serial", TINY, FrontendConfig(num_bands=20), labels.scheme("mini5"))
+
+
+@pytest.fixture(scope="session")
+def voice() -> np.ndarray:
+    """An utterance of the mini recipe's synthetic voice, that a speech detector takes for one: float32 at 16 kHz."""
+    path = Path(__file__).parents[1] / "recipes" / "mini" / "local" / "synthesise.py"
+    spec = importlib.util.spec_from_file_location("synthesise", path)
+    mini = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mini)
+    return mini.utterance(mini.SPEAKERS[0], "neutral", np.random.default_rng(1)).astype(np.float32)
 
 
 @pytest.fixture

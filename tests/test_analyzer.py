@@ -14,7 +14,7 @@ from emotion.analyzer import FileError, Recording, WindowConfig
 from emotion.blocks import Reach
 from emotion.calibration import Calibration
 from emotion.features import Frontend, FrontendConfig
-from emotion.timeline import SegmentConfig
+from emotion.timeline import SegmentConfig, Span
 
 RATE = 16_000
 SHORT_WINDOWS = WindowConfig(length_seconds=2.0, hop_seconds=1.5)
@@ -326,10 +326,97 @@ def test_the_clicks_that_reach_a_step_lie_around_its_time(name):
     assert (reached.min() + reached.max()) / 2 == pytest.approx(silence.step_times[middle], abs=0.0051)
 
 
+# where somebody speaks
+
+def test_segments_leave_out_where_nobody_speaks(small, voice):
+    silence = np.zeros(3 * RATE, np.float32)
+    answer = small.analyze(np.concatenate([silence, voice, silence]), RATE)
+    first, last = answer.segments[0], answer.segments[-1]
+    assert first.start_seconds == pytest.approx(3.0, abs=0.3)
+    assert last.end_seconds == pytest.approx(3.0 + len(voice) / RATE, abs=0.3)
+    spoken = answer.step_speech > 0.5
+    assert spoken[(answer.step_times > 3.3) & (answer.step_times < 2.7 + len(voice) / RATE)].mean() > 0.7
+    assert not spoken[answer.step_times < 2.9].any() and answer.flags == ()
+
+
+def test_a_window_counts_by_what_is_spoken_in_it(tiny, voice):
+    tiny.model.head.classifier.weight.data *= 100  # windows differ
+    waveform = np.concatenate([voice, np.zeros(round(4.0 * RATE), np.float32)])
+    answer = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).analyze(waveform, RATE)
+    windows = [timeline for _, timeline in by_hand(Analyzer(tiny, "cpu"), waveform)]
+    silent = [timeline.probabilities for timeline in windows if (timeline.step_speech < 0.5).all()]
+    everywhere = np.mean([timeline.probabilities for timeline in windows], axis=0)
+    assert silent and np.abs(answer.probabilities - everywhere).max() > 0.01
+    spoken = [timeline.probabilities for timeline in windows if (timeline.step_speech >= 0.5).any()]
+    low, high = np.min(spoken, axis=0), np.max(spoken, axis=0)
+    assert (answer.probabilities >= low - 1e-5).all() and (answer.probabilities <= high + 1e-5).all()
+
+
+def test_without_a_search_for_speech_all_is_speech(tiny):
+    answer = Analyzer(tiny, "cpu", speech=None).analyze(noise(1.0), RATE)
+    assert answer.flags == () and (answer.step_speech == 1).all()
+    assert (answer.segments[0].start_seconds, answer.segments[-1].end_seconds) == (0, 1)
+
+
+def test_the_speech_of_a_recording_is_the_same_alone_and_beside_others(small, voice):
+    alone = small.analyze(voice[:30_000], RATE)
+    _, beside = small.analyze([voice, voice[:30_000]], RATE)
+    assert beside.step_speech == pytest.approx(alone.step_speech, abs=1e-5)
+
+
+# channels and spans
+
+def test_each_channel_gets_the_answer_it_gets_alone(small, tmp_path):
+    left, right = noise(1.0, 1), noise(1.0, 2)
+    soundfile.write(tmp_path / "two.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    for source in (tmp_path / "two.wav", np.stack([left, right])):
+        answers = small.analyze(source, RATE, channels="separate")
+        assert [answer.channel for answer in answers] == [1, 2]
+        for answer, waveform in zip(answers, (left, right)):
+            assert_alike(answer, small.analyze(waveform, RATE))
+    answers = small.analyze([tmp_path / "two.wav", left], RATE, channels="separate")
+    assert [(Path(answer.name).name, answer.channel) for answer in answers] == [
+        ("two.wav", 1), ("two.wav", 2), ("array 1", 1)]
+    broken = small.analyze([tmp_path / "none.wav"], channels="separate")
+    assert [type(answer) for answer in broken] == [FileError]
+    assert len(list(small.analyze(tmp_path, channels="separate"))) == 2
+    assert small.analyze(left, RATE).channel is None
+
+
+def test_spans_are_answered_as_utterances_by_themselves(small, tmp_path):
+    waveform = noise(3.0)
+    saved(tmp_path / "a.wav", waveform)
+    turns = [Span(1.5, 3.0, "B"), Span(0.25, 2.0, "A")]
+    for source in (tmp_path / "a.wav", waveform):
+        answer = small.analyze(source, RATE, spans=turns)
+        assert [(part.start_seconds, part.end_seconds, part.speaker) for part in answer.segments] == [
+            (0.25, 2.0, "A"), (1.5, 3.0, "B")]
+        alone = [small.analyze(waveform[round(a * RATE) : round(b * RATE)], RATE) for a, b in ((0.25, 2), (1.5, 3))]
+        for part, expected in zip(answer.segments, alone):
+            assert part.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+            assert (part.label, part.confidence) == (expected.label, max(part.probabilities))
+        expected = np.average([one.probabilities for one in alone], axis=0, weights=[1.75, 1.5])
+        assert answer.probabilities == pytest.approx(expected, abs=1e-5)
+        assert answer.duration_seconds == 3.0 and len(answer.step_times) == len(answer.step_probabilities)
+        assert answer.step_times[0] == pytest.approx(0.25 + 0.03)
+
+
+@pytest.mark.parametrize("ask, match", [
+    (lambda small: small.analyze(noise(1), RATE, channels="left"), "mix, separate"),
+    (lambda small: small.analyze([noise(1)], RATE, spans=[Span(0, 1)]), "Analyze one"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[Span(0, 1)], channels="separate"), "channels='mix'"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[]), "Leave spans out"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[Span(2, 3)]), "Give one inside it"),
+])
+def test_what_cannot_be_asked_together_is_refused(small, ask, match):
+    with pytest.raises(ValueError, match=match):
+        ask(small)
+
+
 # flags, errors, options
 
 @pytest.mark.parametrize("waveform, flags", [
-    (noise(0.5), ("no_speech",)), (noise(0.49), ("short", "no_speech")), (np.zeros(RATE), ("silent", "no_speech")),
+    (noise(0.5), ("no_speech",)), (noise(0.49), ("no_speech", "short")), (np.zeros(RATE), ("no_speech", "silent")),
     (np.clip(20 * noise(1.0), -1, 1), ("no_speech", "clipped")),
 ])
 def test_what_is_wrong_with_a_recording_is_flagged(small, waveform, flags):
@@ -338,8 +425,8 @@ def test_what_is_wrong_with_a_recording_is_flagged(small, waveform, flags):
 
 def test_shortest_seconds_of_the_segments_is_obeyed(tiny):
     tiny.model.head.classifier.weight.data *= 100  # restless
-    one = Analyzer(tiny, "cpu", segments=SegmentConfig(shortest_seconds=60)).analyze(noise(3.0), RATE)
-    many = Analyzer(tiny, "cpu", segments=SegmentConfig(smoothing_seconds=0, shortest_seconds=0))
+    one = Analyzer(tiny, "cpu", segments=SegmentConfig(shortest_seconds=60), speech=None).analyze(noise(3.0), RATE)
+    many = Analyzer(tiny, "cpu", segments=SegmentConfig(smoothing_seconds=0, shortest_seconds=0), speech=None)
     assert len(one.segments) == 1 < len(many.analyze(noise(3.0), RATE).segments)
 
 

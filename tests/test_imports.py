@@ -13,11 +13,10 @@ PACKAGE = Path(emotion.__file__).parent
 NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.py") if path.stem != "signature"]
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
-    **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "settings", "slopes"], ""),
-    **dict.fromkeys(["timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "quality", "settings"], ""),
+    **dict.fromkeys(["slopes", "speech", "timeline", "models.signature", "train"], ""),
 
     "prosody": "masking slopes",
-    "quality": "",
     "features": "masking prosody slopes",
     "blocks": "masking",
     **dict.fromkeys(NETWORKS, "blocks masking models.signature"),
@@ -28,7 +27,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "datacheck": "datadir labels",
     "splits": "datadir",
 
-    "analyzer": "audio checkpoint hardware quality timeline",
+    "analyzer": "audio checkpoint hardware quality speech timeline",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",

@@ -32,32 +32,20 @@ def flags(*blocks: np.ndarray, rate: int = RATE) -> tuple[str, ...]:
     (voice(), ()),
     (voice()[: RATE // 2], ()),
     (voice()[: RATE // 2 - 1], ("short",)),
-    (noise(), ("no_speech",)),
+    (noise(), ()),
     (0.01 * voice(), ("silent",)),
-    (np.zeros(RATE), ("silent", "no_speech")),
+    (np.zeros(RATE), ("silent",)),
     (np.clip(20 * voice(), -1, 1), ("clipped",)),
     (soxr.resample(soxr.resample(voice(), RATE, 8000), 8000, RATE), ("band_limited",)),
-    (0.2 * np.sin(2 * np.pi * 50 * TIMES), ("no_speech", "band_limited")),   # hum
-    (np.full(100, -1.0), ("short", "no_speech", "clipped")),
+    (0.2 * np.sin(2 * np.pi * 50 * TIMES), ("band_limited",)),   # hum
+    (np.full(100, -1.0), ("short", "clipped")),
 ])
 def test_each_fault_is_flagged_and_nothing_else(waveform, expected):
     assert flags(waveform) == expected
 
 
-@pytest.mark.parametrize("hz", [70, 120, 250, 450])
-@pytest.mark.parametrize("rate", [16_000, 22_050, 8000])
-def test_voices_of_any_pitch_at_any_rate_are_speech(hz, rate):
-    assert "no_speech" not in flags(soxr.resample(voice(hz), RATE, rate), rate=rate)
-
-
 def test_where_telephones_hear_all_there_is_no_band_limit():
     assert flags(soxr.resample(voice(), RATE, 8000), rate=8000) == ()
-
-
-def test_a_word_in_a_long_silence_is_speech_and_one_in_a_minute_is_not():
-    word = voice(140)[: RATE // 2]
-    assert flags(np.concatenate([np.zeros(10 * RATE), word])) == ()
-    assert "no_speech" in flags(np.concatenate([np.zeros(60 * RATE), word]))
 
 
 def test_blocks_are_heard_as_one_recording():
@@ -66,10 +54,10 @@ def test_blocks_are_heard_as_one_recording():
 
 
 @pytest.mark.parametrize("pattern", ["ravdess/**/*.flac", "emodb/wav/*.wav", "nemo/samples/*.opus"])
-def test_real_speech_is_speech_and_band_limited_only_after_a_telephone(corpora, pattern):
+def test_real_speech_is_band_limited_only_after_a_telephone(corpora, pattern):
     paths = random.Random(1).sample(sorted(corpora.glob(pattern)), 20)
     for path in paths:
         waveform = audio.read(path)
-        assert not {"no_speech", "band_limited", "short"} & set(flags(waveform)), path
+        assert not {"band_limited", "short"} & set(flags(waveform)), path
         narrow = soxr.resample(soxr.resample(waveform, RATE, 8000), 8000, RATE)
         assert "band_limited" in flags(narrow), path

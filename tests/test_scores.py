@@ -15,7 +15,7 @@ LABELS = ("anger", "fear", "happiness", "neutral", "sadness")
 def answer(name: str, *probabilities: float, flags: tuple[str, ...] = ()) -> Timeline:
     return Timeline(
         name=name, labels=LABELS, duration_seconds=1.25, probabilities=np.array(probabilities),
-        step_times=np.array([0.03]), step_probabilities=np.array([probabilities]),
+        step_times=np.array([0.03]), step_probabilities=np.array([probabilities]), step_speech=np.ones(1),
         segments=(Segment(0.0, 0.5, "anger", 0.5, (0.5, 0.5, 0, 0, 0)),
                   Segment(0.5, 1.25, "fear", 0.75, (0, 0.75, 0.25, 0, 0))), flags=flags,
     )

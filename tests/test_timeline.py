@@ -30,7 +30,8 @@ def timeline(probabilities: list[float], steps: np.ndarray, step_seconds: float 
     return Timeline(
         name="call.wav", labels=LABELS, duration_seconds=len(steps) * step_seconds,
         probabilities=np.array(probabilities), step_times=step_seconds * np.arange(len(steps)),
-        step_probabilities=steps, segments=segment(steps, LABELS, step_seconds, len(steps) * step_seconds),
+        step_probabilities=steps, step_speech=np.ones(len(steps)),
+        segments=segment(steps, LABELS, step_seconds, len(steps) * step_seconds),
     )
 
 
@@ -88,6 +89,22 @@ def test_planted_stretches_come_back_with_their_times_and_their_share():
     parts = segment(steps, LABELS, 0.1, 4.0, OFF)
     assert spans(parts) == [(0, 1, "anger"), (1, 3, "neutral"), (3, 4, "fear")]
     assert [part.confidence for part in parts] == pytest.approx([0.8] * 3)
+
+
+def test_segments_cover_the_stretches_and_nothing_is_smoothed_from_one_into_the_next():
+    steps = planted((0, 10), (1, 10), (2, 20))
+    parts = segment(steps, LABELS, 0.1, 4.0, SegmentConfig(), [(0, 10), (10, 18), (25, 40)])
+    assert spans(parts) == [(0, 1, "anger"), (1, 1.8, "fear"), (2.5, 4, "neutral")]
+    assert [part.confidence for part in parts] == pytest.approx([0.8] * 3)
+
+
+def test_where_nobody_speaks_there_is_no_segment():
+    assert segment(planted((0, 10)), LABELS, 0.1, 1.0, OFF, []) == ()
+
+
+def test_a_segment_less_sure_than_the_model_asks_for_is_unknown():
+    steps = np.concatenate([planted((0, 10)), planted((1, 10), share=0.4)])
+    assert spans(segment(steps, LABELS, 0.1, 2.0, OFF, unknown_below=0.5)) == [(0, 1, "anger"), (1, 2, "unknown")]
 
 
 def test_a_short_stretch_joins_the_neighbour_that_is_more_probable_inside_it():
