@@ -1,20 +1,15 @@
-"""Recordings in, timelines out: reads, cuts into windows, batches, asks the model, puts the answers together.
-
-    |------ window 0 ------|              Windows overlap. A step is taken from the window that holds it farther
-                  |------ window 1 ------|        from its borders, so no seam is heard; a recording shorter than
-    steps of 0 -------|------- steps of 1 ---     one window is answered whole.
-"""
+"""Recordings in, timelines out: reads, batches windows, asks the model, puts the answers together."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +21,7 @@ from .hardware import channels_last, choose_device
 from .quality import Quality
 from .speech import CHUNK_SECONDS, SpeechConfig, SpeechDetector, at, stretches
 from .timeline import Segment, SegmentConfig, Span, Timeline, segment
+from .windows import Grid, Job, Recording, Window, WindowConfig
 
 BUNDLED = Path(__file__).with_name("pretrained") / checkpoint.FILE_NAME
 CHANNELS = ("mix", "separate")
@@ -34,39 +30,12 @@ HELD_SECONDS = 600.0   # of audio in memory before the model is asked
 BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowConfig:
-    length_seconds: float = 12.0
-    hop_seconds: float = 10.0   # windows overlap by length - hop
-
-    def __post_init__(self):
-        if not 0 < self.hop_seconds < self.length_seconds:
-            raise ValueError(
-                f"hop_seconds={self.hop_seconds} must be in (0, {self.length_seconds}): windows that do not overlap "
-                "would show a seam at each border. Lower hop_seconds."
-            )
-
-
 @dataclass(frozen=True)
 class FileError:
     """Stands in a batch's results where a recording could not be read."""
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A named source of audio: `blocks()` gives float32 (samples,) pieces at the model's rate.
-
-    statistics: mean and deviation (channels, 1, bands) of its speaker, for a model normalised by speaker.
-    channel: which one of the recording it is, from 1; None: all, mixed.
-    """
-
-    name: str
-    blocks: Callable[[], Iterable[np.ndarray]]
-    statistics: tuple[Tensor, Tensor] | None = None
-    channel: int | None = None
 
 
 class Analyzer:
@@ -78,6 +47,7 @@ class Analyzer:
         Analyzer().analyze("calls/")                        iterator of Timeline or FileError, as it goes
         Analyzer().analyze("call.wav", channels="separate") list of Timeline, one for each channel
         Analyzer().analyze("call.wav", spans=turns)         Timeline whose segments are these turns
+        Analyzer().stream(sample_rate=16_000)               Stream: feed it blocks as they come
 
     model: an experiment folder or model file; left out, the model that comes with the package.
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
@@ -99,14 +69,7 @@ class Analyzer:
         reach = self._model.reach
         self._step_samples = reach.hop * settings.hop_samples
         self._first_step = reach.centre * settings.hop_samples / settings.sample_rate
-        self._window = round(windows.length_seconds * settings.sample_rate)
-        # whole steps, rounded down: rounded up a hop could pass the window's end, and leave a gap
-        self._hop = max(1, round(windows.hop_seconds * settings.sample_rate) // self._step_samples) * self._step_samples
-        if self._hop > self._window:
-            raise ValueError(
-                f"length_seconds={windows.length_seconds} must hold a step of the model, {self.step_seconds} s: "
-                "shorter windows leave gaps. Raise length_seconds."
-            )
+        self._grid = Grid.of(windows, settings.sample_rate, self._step_samples)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -162,6 +125,11 @@ class Analyzer:
         """The answer for each recording, in order, as soon as it and all before it are known."""
         return self._results(recordings, keep_errors=True)
 
+    def stream(self, sample_rate: int, name: str = "stream") -> Stream:
+        """Listens as the audio comes, at that rate in Hz. For short delays use short windows, as
+        Analyzer(windows=WindowConfig(length_seconds=4, hop_seconds=1)): each second is then heard four times."""
+        return Stream(self, sample_rate, name)
+
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel as the front end computes it. Shape: waveform (samples,) at the model's rate -> (frames, bands)."""
         batch = torch.from_numpy(waveform)[None].to(self.device)
@@ -198,37 +166,30 @@ class Analyzer:
         return self._joined(name, duration, ordered, list(self._results(recordings, keep_errors=False)))
 
     def _results(self, recordings: Iterable[Recording], keep_errors: bool) -> Iterator[Timeline | FileError]:
-        jobs: deque[_Job] = deque()
-        queue: list[_Window] = []
+        jobs: deque[Job] = deque()
+        queue: list[Window] = []
         held = 0
         for recording in recordings:
-            job = _Job(recording, Quality(self.sample_rate))
+            job = self._job(recording)
             jobs.append(job)
             try:
-                for window in self._cut(job):
+                for window in job.cut():
                     queue.append(window)
                     held += len(window.waveform)
                     if held >= HELD_SECONDS * self.sample_rate:
                         self._answer(queue)
                         queue, held = [], 0
-                job.complete = True
             except audio.AudioError as error:
                 if not keep_errors:
                     raise
-                job.error = FileError(recording.name, f"{error.reason}. {error.remedy}")
+                job.failure = f"{error.reason}. {error.remedy}"
             while jobs and jobs[0].done:
                 yield self._result(jobs.popleft())
         self._answer(queue)
         yield from (self._result(job) for job in jobs)
 
-    def _cut(self, job: _Job) -> Iterator[_Window]:
-        """Windows of one recording, read block by block."""
-        for block in job.recording.blocks():
-            yield from job.hear(block, self._window, self._hop)
-        yield job.end()
-
     @torch.inference_mode()
-    def _answer(self, queue: list[_Window]) -> None:
+    def _answer(self, queue: list[Window]) -> None:
         """Ask the model for every window, batched by length; the batch a window is in does not change its answer."""
         queue = sorted(queue, key=lambda window: len(window.waveform))
         while queue:
@@ -263,15 +224,13 @@ class Analyzer:
     def _times(self, count: int) -> np.ndarray:
         return self._first_step + self.step_seconds * np.arange(count)
 
-    def _result(self, job: _Job) -> Timeline | FileError:
-        if job.error:
-            return job.error
-        seam = (self._window - self._hop) // (2 * self._step_samples)  # steps from a window's start to the seam
-        hop = self._hop // self._step_samples
-        last = len(job.windows) - 1
-        kept = [slice(seam if i else 0, None if i == last else hop + seam) for i in range(last + 1)]
-        steps = np.concatenate([window.steps[part] for window, part in zip(job.windows, kept)])
-        speech = [window.speech[part] for window, part in zip(job.windows, kept)]
+    def _job(self, recording: Recording) -> Job:
+        return Job(recording, Quality(self.sample_rate), self._grid)
+
+    def _result(self, job: Job) -> Timeline | FileError:
+        if job.failure:
+            return FileError(job.recording.name, job.failure)
+        steps, speech = job.joined()
         # the share of a window in the answer is what is spoken in it, or all where nobody speaks
         shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in speech])
         if not shares.any():
@@ -330,48 +289,67 @@ class Analyzer:
         )
 
 
-@dataclass(eq=False)
-class _Window:
-    job: _Job
-    waveform: np.ndarray | None
-    probabilities: np.ndarray | None = None
-    steps: np.ndarray | None = None
-    speech: np.ndarray | None = None
+class Step(NamedTuple):
+    """What is known of one moment; probabilities is (classes,), speech how likely somebody speaks."""
 
-    def finish(self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray) -> None:
-        self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
+    time_seconds: float
+    probabilities: np.ndarray
+    speech: float
 
 
-@dataclass(eq=False)
-class _Job:
-    """One recording on its way: the windows cut from it and what was heard in passing."""
+class Stream:
+    """Audio as it comes, steps as they become final: once the window is full that holds them deepest.
 
-    recording: Recording
-    quality: Quality
-    windows: list[_Window] = field(default_factory=list)
-    held: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
-    complete: bool = False
-    error: FileError | None = None
+        stream = analyzer.stream(sample_rate=48_000)
+        for block in microphone:
+            for step in stream.feed(block): ...
+        timeline = stream.close()
 
-    def hear(self, block: np.ndarray, window: int, hop: int) -> Iterator[_Window]:
-        """The next samples of the recording; windows (of so many samples) that they fill."""
-        self.quality.hear(block)
-        self.held = np.concatenate([self.held, block]) if len(self.held) else block
-        while len(self.held) > window:
-            yield self._window(self.held[:window])
-            self.held = self.held[hop:]
+    Steps and Timeline are those that `analyze` gives for the same audio and windows, however it is cut into blocks.
+    """
 
-    def end(self) -> _Window:
-        """The last window, with what is left."""
-        return self._window(self.held)
-
-    def _window(self, waveform: np.ndarray) -> _Window:
-        self.windows.append(_Window(self, waveform))
-        return self.windows[-1]
+    def __init__(self, analyzer: Analyzer, sample_rate: int, name: str):
+        self._analyzer, self._rate = analyzer, sample_rate
+        self._resample = audio.Resampler(sample_rate, analyzer.sample_rate)
+        self._job = analyzer._job(Recording(name, tuple))
+        self._told = 0
 
     @property
-    def done(self) -> bool:
-        return self.error is not None or self.complete and self.windows[-1].steps is not None
+    def delay_seconds(self) -> float:
+        """Longest time from a sound to its final step, computing left aside."""
+        grid = self._analyzer._grid
+        return (grid.length - grid.kept(1, False).start * grid.step) / self._analyzer.sample_rate
+
+    def feed(self, block: Any) -> list[Step]:
+        """The next audio, an array as for `analyze`; the steps that are final by it.
+
+        Raises: AudioError for an array that is no audio; ValueError after close.
+        """
+        if self._job.complete:
+            raise ValueError("the stream is closed: nothing can follow. Begin another with analyzer.stream.")
+        if len(block) == 0:
+            return []
+        mono = audio.from_array(block, self._rate, self._rate, self._job.recording.name)
+        return self._hear(self._resample(mono))
+
+    def close(self) -> Timeline:
+        """The answer to all that was heard. Raises: AudioError where that was nothing."""
+        if not self._job.complete:
+            self._hear(self._resample(np.empty(0, np.float32), last=True))
+            if not self._job.quality.num_samples:
+                raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
+            self._analyzer._answer([self._job.end()])
+        return self._analyzer._result(self._job)
+
+    def _hear(self, block: np.ndarray) -> list[Step]:
+        steps = []
+        for window in self._job.hear(block):
+            self._analyzer._answer([window])
+            part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
+            times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
+            steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
+            self._told += len(times)
+        return steps
 
 
 def _is_file(source: Any) -> bool:

@@ -357,13 +357,21 @@ def _mono(columns: np.ndarray, name: str) -> np.ndarray:
     return mono
 
 
+class Resampler:
+    """Mono float32 (samples,) at one rate to another, block by block; the last block is told, as the filter rings."""
+
+    def __init__(self, rate: int, sample_rate: int):
+        _check_rates("stream", rate, sample_rate)
+        self._stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ")
+
+    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        return block if self._stream is None else self._stream.resample_chunk(block, last=last)
+
+
 def _resampled(pieces: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
-    if rate == sample_rate:
-        yield from pieces
-        return
-    stream = soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ")
-    yield from map(stream.resample_chunk, pieces)
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+    resample = Resampler(rate, sample_rate)
+    yield from map(resample, pieces)
+    yield resample(np.empty(0, np.float32), last=True)
 
 
 def _check_rates(name: str, rate: float, sample_rate: int) -> None:

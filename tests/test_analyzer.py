@@ -364,6 +364,47 @@ def test_the_speech_of_a_recording_is_the_same_alone_and_beside_others(small, vo
     assert beside.step_speech == pytest.approx(alone.step_speech, abs=1e-5)
 
 
+# as it comes
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 2.01, 5.0])
+@pytest.mark.parametrize("block", [333, 16_000, 200_000])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_a_stream_gives_the_steps_and_the_answer_of_the_whole_recording(tiny, seconds, block, rate):
+    ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
+    waveform = noise(seconds, rate=rate)
+    whole, stream = ask.analyze(waveform, rate), ask.stream(rate)
+    steps = [step for i in range(0, len(waveform), block) for step in stream.feed(waveform[i : i + block])]
+    assert_alike(stream.close(), whole)
+    if rate == RATE:  # a resampler holds the last of it back
+        assert len(steps) == (0 if seconds <= 2 else round((seconds - 2.0) / 1.44 + 0.5) * 18 + 3)
+    for step, time, probabilities, speech in zip(
+        steps, whole.step_times, whole.step_probabilities, whole.step_speech
+    ):
+        assert step.time_seconds == pytest.approx(time) and step.speech == pytest.approx(speech, abs=1e-4)
+        assert step.probabilities == pytest.approx(probabilities, abs=1e-4)
+
+
+def test_a_step_is_final_within_the_delay_that_a_stream_tells(tiny):
+    stream = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).stream(RATE)
+    assert 1.5 < stream.delay_seconds < 2.0
+    waits = []
+    for i, start in enumerate(range(0, 8 * RATE, 160), 1):
+        waits += [i * 160 / RATE - step.time_seconds for step in stream.feed(noise(8.0)[start : start + 160])]
+    later = waits[21:]  # the steps before the first seam wait for the first window to fill
+    assert max(later) <= stream.delay_seconds + 0.01 and max(later) > stream.delay_seconds - 0.1
+
+
+def test_a_closed_or_silent_stream_is_refused(small):
+    stream = small.stream(RATE)
+    assert stream.feed(np.zeros(0)) == []
+    with pytest.raises(audio.AudioError, match="Feed some first"):
+        stream.close()
+    stream.feed(noise(0.5))
+    assert stream.close().duration_seconds == stream.close().duration_seconds == 0.5
+    with pytest.raises(ValueError, match="Begin another"):
+        stream.feed(noise(0.5))
+
+
 # channels and spans
 
 def test_each_channel_gets_the_answer_it_gets_alone(small, tmp_path):

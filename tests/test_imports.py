@@ -27,7 +27,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "datacheck": "datadir labels",
     "splits": "datadir",
 
-    "analyzer": "audio checkpoint hardware quality speech timeline",
+    "windows": "quality",
+    "analyzer": "audio checkpoint hardware quality speech timeline windows",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",

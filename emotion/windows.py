@@ -1,0 +1,133 @@
+"""A recording on its way through the model: cut into windows that overlap, put together again without a seam.
+
+    |------ window 0 ------|              A step is taken from the window that holds it farther from its borders, so
+                  |------ window 1 ------|        no seam is heard; a recording shorter than one window is answered
+    steps of 0 -------|------- steps of 1 ---     whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from .quality import Quality
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    length_seconds: float = 12.0
+    hop_seconds: float = 10.0   # windows overlap by length - hop
+
+    def __post_init__(self):
+        if not 0 < self.hop_seconds < self.length_seconds:
+            raise ValueError(
+                f"hop_seconds={self.hop_seconds} must be in (0, {self.length_seconds}): windows that do not overlap "
+                "would show a seam at each border. Lower hop_seconds."
+            )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Windows in samples: so many long, one each hop; the model answers once in each step."""
+
+    length: int
+    hop: int
+    step: int
+
+    @classmethod
+    def of(cls, config: WindowConfig, sample_rate: int, step: int) -> Grid:
+        """Raises: ValueError where a window holds no step."""
+        # whole steps, rounded down: rounded up a hop could pass the window's end, and leave a gap
+        hop = max(1, round(config.hop_seconds * sample_rate) // step) * step
+        length = round(config.length_seconds * sample_rate)
+        if hop > length:
+            raise ValueError(
+                f"length_seconds={config.length_seconds} must hold a step of the model, {step / sample_rate} s: "
+                "shorter windows leave gaps. Raise length_seconds."
+            )
+        return cls(length, hop, step)
+
+    def kept(self, index: int, is_last: bool) -> slice:
+        """Those steps of a window that count."""
+        seam = (self.length - self.hop) // (2 * self.step)  # steps from a window's start to the seam
+        return slice(seam if index else 0, None if is_last else self.hop // self.step + seam)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A named source of audio: `blocks()` gives float32 (samples,) pieces at the model's rate.
+
+    statistics: mean and deviation (channels, 1, bands) of its speaker, for a model normalised by speaker.
+    channel: which one of the recording it is, from 1; None: all, mixed.
+    """
+
+    name: str
+    blocks: Callable[[], Iterable[np.ndarray]]
+    statistics: tuple[Tensor, Tensor] | None = None
+    channel: int | None = None
+
+
+@dataclass(eq=False)
+class Window:
+    """A part of a recording and, once `finish`ed, what the model said of it.
+
+    Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks.
+    """
+
+    job: Job
+    waveform: np.ndarray | None
+    probabilities: np.ndarray | None = None
+    steps: np.ndarray | None = None
+    speech: np.ndarray | None = None
+
+    def finish(self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray) -> None:
+        self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
+
+
+@dataclass(eq=False)
+class Job:
+    """One recording on its way: the windows cut from it and what was heard in passing."""
+
+    recording: Recording
+    quality: Quality
+    grid: Grid
+    windows: list[Window] = field(default_factory=list)
+    held: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    complete: bool = False
+    failure: str = ""
+
+    def hear(self, block: np.ndarray) -> Iterator[Window]:
+        """The next samples of the recording; the windows that they fill."""
+        self.quality.hear(block)
+        self.held = np.concatenate([self.held, block]) if len(self.held) else block
+        while len(self.held) > self.grid.length:
+            yield self._window(self.held[: self.grid.length])
+            self.held = self.held[self.grid.hop :]
+
+    def end(self) -> Window:
+        """The last window, with what is left."""
+        self.complete = True
+        return self._window(self.held)
+
+    def cut(self) -> Iterator[Window]:
+        """All windows of the recording, read block by block."""
+        for block in self.recording.blocks():
+            yield from self.hear(block)
+        yield self.end()
+
+    @property
+    def done(self) -> bool:
+        return bool(self.failure) or self.complete and self.windows[-1].steps is not None
+
+    def joined(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Steps of the whole recording, and the speech of each window's part of them."""
+        last = len(self.windows) - 1
+        kept = [(window, self.grid.kept(i, i == last)) for i, window in enumerate(self.windows)]
+        return np.concatenate([window.steps[part] for window, part in kept]), [w.speech[part] for w, part in kept]
+
+    def _window(self, waveform: np.ndarray) -> Window:
+        self.windows.append(Window(self, waveform))
+        return self.windows[-1]
