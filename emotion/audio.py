@@ -15,10 +15,12 @@ import numpy as np
 import soundfile
 import soxr
 
+from . import media
+
 Source = str | os.PathLike | BinaryIO
 
-EXTENSIONS = frozenset((".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
-                        ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"))
+EXTENSIONS = media.EXTENSIONS | {".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                                 ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"}
 
 RATES = range(1_000, 1_000_001)  # outside, a damaged header would have us make thousands of samples from one
 MAX_CHANNELS = 32  # of an array; a mel has more columns
@@ -222,15 +224,19 @@ class _Endless(io.BytesIO):
 @contextmanager
 def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[_Decoder]:
     name = _name(source)
-    with _open(source if _is_path(source) else _rewound(source, name), name) as file:
-        _check_rates(name, file.samplerate, sample_rate)
-        try:
+    try:
+        with _open(source if _is_path(source) else _rewound(source, name), name) as file:
+            _check_rates(name, file.samplerate, sample_rate)
             yield file
-        except soundfile.SoundFileError as error:
-            raise AudioError(name, f"cut or damaged: decoding stopped ({error})", AGAIN) from error
+    except soundfile.SoundFileError as error:
+        raise AudioError(name, f"cut or damaged: decoding stopped ({error})", AGAIN) from error
+    except media.MediaError as error:
+        raise AudioError(name, *error.args) from error
 
 
-def _open(source: Source, name: str) -> _Decoder:
+def _open(source: Source, name: str) -> _Decoder | media.MediaDecoder:
+    if os.path.splitext(name)[1].lower() in media.EXTENSIONS and not (_is_path(source) and not os.path.isfile(source)):
+        return media.MediaDecoder(os.fsdecode(source) if _is_path(source) else source, name)
     try:  # a path as bytes where possible: soundfile cannot encode names that are not UTF-8
         file = _Decoder(os.fsencode(source) if _is_path(source) and os.name == "posix" else source)
         if better := _unsized(file) if file.frames == 0 else _uncounted(file):

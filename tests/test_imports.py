@@ -13,9 +13,10 @@ PACKAGE = Path(emotion.__file__).parent
 NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.py") if path.stem != "signature"]
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
-    **dict.fromkeys(["audio", "calibration", "hardware", "labels", "masking", "metrics", "quality", "settings"], ""),
+    **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
     **dict.fromkeys(["slopes", "speech", "timeline", "models.signature", "train"], ""),
 
+    "audio": "media",
     "prosody": "masking slopes",
     "features": "masking prosody slopes",
     "blocks": "masking",
