@@ -102,18 +102,21 @@ def test_the_rate_counts_the_time_of_reading_and_scoring(model, calls, tmp_path,
     assert "scored 1 recordings, 1 s of audio, in 20.0 s: 0 s of audio per second" in capsys.readouterr().err
 
 
-def test_one_file_prints_its_label_segments_and_flags(model, tmp_path, capsys):
-    path = record(tmp_path / "a.wav", seconds=0.4)
+def test_one_file_prints_its_label_segments_and_flags(model, voice, tmp_path, capsys):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, voice, 16_000)
     assert main(["score", str(path), "--model", model]) == 0
     lines = capsys.readouterr().out.splitlines()
     answer = Analyzer(model, "cpu").analyze(path)
-    assert lines[0] == f"{path}  (0.40 s)"
+    assert lines[0] == f"{path}  ({len(voice) / 16_000:.2f} s)"
     assert lines[2].split()[:3] == [answer.label, f"{100 * answer.confidence:.1f}", "%"]
     assert [line.split()[0] for line in lines[2:7]] == [
         label for _, label in sorted(zip(answer.probabilities, answer.labels), reverse=True)]
-    (part,) = answer.segments
-    assert lines[8].split() == ["0.00", "-", "0.40", "s", part.label, f"{100 * part.confidence:.1f}", "%"]
-    assert lines[9] == "  flags: short, no_speech"
+    part = answer.segments[0]
+    assert lines[8].split() == [
+        f"{part.start_seconds:.2f}", "-", f"{part.end_seconds:.2f}", "s", part.label, f"{100 * part.confidence:.1f}", "%"]
+    assert main(["score", str(record(tmp_path / "b.wav", seconds=0.4)), "--model", model]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  flags: no_speech, short"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here a file name may be any bytes")
