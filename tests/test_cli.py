@@ -114,7 +114,8 @@ def test_one_file_prints_its_label_segments_and_flags(model, voice, tmp_path, ca
         label for _, label in sorted(zip(answer.probabilities, answer.labels), reverse=True)]
     part = answer.segments[0]
     assert lines[8].split() == [
-        f"{part.start_seconds:.2f}", "-", f"{part.end_seconds:.2f}", "s", part.label, f"{100 * part.confidence:.1f}", "%"]
+        f"{part.start_seconds:.2f}", "-", f"{part.end_seconds:.2f}", "s", part.label,
+        f"{100 * part.confidence:.1f}", "%"]
     assert main(["score", str(record(tmp_path / "b.wav", seconds=0.4)), "--model", model]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "  flags: no_speech, short"
 

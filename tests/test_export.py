@@ -1,0 +1,267 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emotion import Analyzer, audio, checkpoint, labels
+from emotion.analyzer import BUNDLED
+from emotion.calibration import Calibration
+from emotion.export import export
+from emotion.exported import Exported
+from emotion.features import FrontendConfig
+from emotion.models import MODELS
+from emotion.speech import CHUNK, CHUNK_SECONDS
+
+onnx = pytest.importorskip("onnx", reason="needs the export extra")
+pytest.importorskip("onnxruntime", reason="needs the export extra")
+
+LSTM = {"lstm_width": 8, "transformer_heads": 2}
+CNN = {"channels": [4, 8], "pools": [[1, 2], [2, 2]], "stem_stride": [2, 2], "features": 8, **LSTM}
+CONV3D = {"channels": [4, 8], "patch_frames": 5, "features": 8, **LSTM}
+BUILT = {
+    "serial": ("serial", CNN, {}),
+    "serial with everything": ("serial", {
+        **CNN, "se": True, "transformer_layers": 2, "lstm_layers": 2, "lstm_residual": True, "bottleneck": 2,
+        "bands": "average", "pooling": "statistics", "sex_head": True,
+    }, {}),
+    "serial of one way": ("serial", {**CNN, "bidirectional": False, "pooling": "last"}, {}),
+    "cnn": ("serial", {**CNN, "lstm_layers": 0, "pooling": "mean"}, {}),
+    "lstm": ("lstm", {"features": 8, "stacked_frames": 3, **LSTM}, {}),
+    "conv3d": ("conv3d", CONV3D, {}),
+    "conv3d with more": ("conv3d", {**CONV3D, "se": True, "transformer_layers": 1}, {}),
+    "no deltas": ("serial", CNN, {"deltas": False}),
+    "utterance": ("serial", CNN, {"normalisation": "utterance"}),
+    "speaker": ("lstm", {"features": 8, **LSTM}, {"normalisation": "speaker"}),
+    "8 kHz": ("serial", CNN, {"sample_rate": 8000, "high_hz": 4000.0}),
+}
+SECONDS = (1.9, 0.73, 0.02)
+
+
+def built(variant: str) -> checkpoint.Checkpoint:
+    """Untrained, but its batch norms shift and its front end normalises, as after training."""
+    name, options, frontend = BUILT[variant]
+    torch.manual_seed(1)
+    model = checkpoint.build(
+        name, options, FrontendConfig(num_bands=20, **frontend), labels.scheme("mini5"),
+        calibration=Calibration(1.7, 0.6, 0.3),
+    )
+    for module in model.model.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_(std=0.3)
+    model.frontend.mean.fill_(-8.0)
+    model.frontend.deviation.fill_(3.0)
+    return model
+
+
+@pytest.fixture(scope="module", params=BUILT)
+def pair(request, tmp_path_factory) -> tuple[checkpoint.Checkpoint, Exported]:
+    """A model and what was exported from it."""
+    model, path = built(request.param), tmp_path_factory.mktemp("export") / "model.onnx"
+    export(model, path)
+    return model, Exported(path, num_threads=1)
+
+
+@pytest.fixture
+def exported(tiny, tmp_path) -> Exported:
+    export(tiny, tmp_path / "tiny.onnx")
+    return Exported(tmp_path / "tiny.onnx", num_threads=1)
+
+
+def noise(seconds, sample_rate: int, garbage: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of these lengths, with that much noise in its padding."""
+    rng, num_samples = np.random.default_rng(1), np.array([round(length * sample_rate) for length in seconds])
+    waveforms = rng.normal(0, 0.1, (len(seconds), num_samples.max())).astype(np.float32)
+    for row, count in zip(waveforms, num_samples):
+        row[count:] *= garbage
+    return waveforms, num_samples
+
+
+@torch.inference_mode()
+def by_torch(model: checkpoint.Checkpoint, waveforms, num_samples):
+    output = model.model(*model.frontend(torch.from_numpy(waveforms), torch.from_numpy(num_samples)))
+    utterances = model.calibration.apply_utterance(output.logits)
+    return utterances.numpy(), model.calibration.apply_steps(output.step_logits).numpy(), output.step_lengths.numpy()
+
+
+# known answers
+
+def test_the_file_tells_what_the_checkpoint_tells(tmp_path):
+    model = replace(built("serial"), train_speakers=("anna",), valid_speakers=("ben",), card={"licence": "MIT"})
+    export(model, tmp_path / "model.onnx")
+    told = Exported(tmp_path / "model.onnx")
+    assert (told.name, told.labels, told.sample_rate) == ("serial", model.labels, 16_000)
+    assert (told.unknown_below, told.fingerprint) == (0.3, model.fingerprint)
+    assert (told.train_speakers, told.valid_speakers, told.card) == (("anna",), ("ben",), {"licence": "MIT"})
+    assert told.chunk_seconds == CHUNK_SECONDS
+
+
+def test_the_steps_stand_where_the_analyzer_puts_them(pair, rng):
+    model, exported = pair
+    timeline = Analyzer(model, "cpu", speech=None).analyze(rng.normal(0, 0.1, 16_000), sample_rate=16_000)
+    steps = exported.first_step_seconds + np.arange(3) * exported.step_samples / exported.sample_rate
+    assert timeline.step_times[:3] == pytest.approx(steps)
+
+
+# fast equals slow
+
+def test_every_model_without_prosody_is_tested():
+    assert {name for name, _, _ in BUILT.values()} == {name for name in MODELS if not MODELS[name].uses_prosody}
+
+
+@pytest.mark.parametrize("seconds", [SECONDS, (2.4, 2.4), (0.31,)], ids=str)
+def test_onnxruntime_answers_as_pytorch(pair, seconds):
+    model, exported = pair
+    batch = noise(seconds, exported.sample_rate)
+    answers = exported.answer(*batch)
+    utterances, steps, step_lengths = by_torch(model, *batch)
+    assert np.array_equal(answers.step_lengths, step_lengths)
+    assert np.abs(answers.probabilities - utterances).max() < 1e-4
+    for i, count in enumerate(step_lengths):
+        assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < 1e-4
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 159, 160, 161, 511, 512, 513])
+def test_the_shortest_recordings_are_answered_as_by_pytorch(tiny, exported, num_samples, rng):
+    batch = rng.normal(0, 0.1, (1, num_samples)).astype(np.float32), np.array([num_samples])
+    assert np.abs(exported.answer(*batch).probabilities - by_torch(tiny, *batch)[0]).max() < 1e-4
+    assert exported.answer(*batch).speech.shape == (1, -(-num_samples // CHUNK))
+
+
+@pytest.mark.parametrize("variant", ["serial", "8 kHz"])
+def test_speech_is_what_the_analyzer_hears(variant, voice, tmp_path):
+    export(built(variant), tmp_path / "model.onnx")
+    exported, analyzer = Exported(tmp_path / "model.onnx"), Analyzer(built(variant), "cpu")
+    heard = audio.from_array(voice, 16_000, exported.sample_rate)
+    expected = analyzer._detector(torch.from_numpy(heard)[None], exported.sample_rate).numpy()
+    answers = exported.answer(heard[None], [len(heard)])
+    assert np.abs(answers.speech - expected).max() < 1e-4
+    assert (answers.speech > 0.5).any() and (answers.speech < 0.5).any()
+
+
+def test_a_recording_is_answered_as_by_the_analyzer(tiny, exported, voice):
+    timeline, answers = Analyzer(tiny, "cpu").analyze(voice, 16_000), exported.answer(voice[None], [len(voice)])
+    assert np.abs(answers.probabilities[0] - timeline.probabilities).max() < 1e-4
+    assert np.abs(answers.step_probabilities[0] - timeline.step_probabilities).max() < 1e-4
+
+
+@pytest.mark.parametrize("pattern", ["ravdess/**/*.flac", "emodb/wav/*.wav", "nemo/samples/*.opus"])
+def test_real_speech_is_answered_as_by_the_bundled_model(corpora, pattern, tmp_path):
+    model = checkpoint.read(BUNDLED)
+    export(model, tmp_path / "model.onnx")
+    waveforms = [audio.read(path, 16_000) for path in sorted(corpora.glob(pattern))[::100]]
+    num_samples = np.array([len(waveform) for waveform in waveforms])
+    batch = np.stack([np.pad(waveform, (0, num_samples.max() - len(waveform))) for waveform in waveforms])
+    answers = Exported(tmp_path / "model.onnx", num_threads=1).answer(batch, num_samples)
+    utterances, steps, step_lengths = by_torch(model, batch, num_samples)
+    assert np.abs(answers.probabilities - utterances).max() < 1e-4
+    for i, count in enumerate(step_lengths):
+        assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < 1e-4
+
+
+# invariance
+
+def test_neither_the_padding_nor_the_batch_changes_an_answer(pair):
+    _, exported = pair
+    waveforms, num_samples = noise(SECONDS, exported.sample_rate, garbage=10.0)
+    together = exported.answer(waveforms, num_samples)
+    for i, count in enumerate(num_samples):
+        alone = exported.answer(waveforms[i : i + 1, :count], num_samples[i : i + 1])
+        steps, chunks = alone.step_lengths[0], alone.speech.shape[1]
+        assert together.step_lengths[i] == steps
+        assert np.abs(together.probabilities[i] - alone.probabilities[0]).max() < 1e-5
+        assert np.abs(together.step_probabilities[i, :steps] - alone.step_probabilities[0]).max() < 1e-5
+        assert np.abs(together.speech[i, : chunks - 1] - alone.speech[0, :-1]).max(initial=0) < 1e-4
+
+
+def test_exporting_leaves_the_model_and_the_exporter_as_they_were(tiny, tmp_path):
+    unflatten, fingerprint, batch = torch.Tensor.unflatten, tiny.fingerprint, noise((1.0,), 16_000)
+    before = by_torch(tiny, *batch)[0]
+    export(tiny, tmp_path / "model.onnx")
+    assert np.array_equal(by_torch(tiny, *batch)[0], before)
+    assert torch.Tensor.unflatten is unflatten and tiny.fingerprint == fingerprint
+
+
+def test_the_answers_come_without_torch(exported, tmp_path):
+    code = (
+        "import sys, numpy as np; from emotion.exported import Exported\n"
+        "answers = Exported('tiny.onnx', 1).answer(np.full((1, 9000), 0.1), [9000])\n"
+        "print(round(float(answers.probabilities.sum()), 4), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(audio.__file__).parents[1])},
+    )
+    assert done.stdout.split() == ["1.0", "False"], done.stderr
+
+
+# refusal
+
+def test_a_model_with_prosody_is_refused(tmp_path):
+    options = {**CNN, "prosody_features": 6}
+    model = checkpoint.build("parallel", options, FrontendConfig(num_bands=20, prosody=True), labels.scheme("mini5"))
+    with pytest.raises(ValueError, match="Export a model without prosody"):
+        export(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("path, remedy", [("model.bin", "Rename it"), ("nowhere/model.onnx", "Make it first")])
+def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, path, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        export(tiny, tmp_path / path)
+
+
+def test_answers_other_than_pytorchs_are_not_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("emotion.export.TOLERANCE", 0.0)
+    with pytest.raises(ValueError, match="was not written"):
+        export(tiny, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_file_is_refused_with_the_command_that_writes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="emotion export MODEL -o model.onnx"):
+        Exported(tmp_path / "model.onnx")
+
+
+def test_a_damaged_file_is_refused(exported, tmp_path):
+    whole = (tmp_path / "tiny.onnx").read_bytes()
+    (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="Copy or export it again"):
+        Exported(tmp_path / "half.onnx")
+
+
+@pytest.mark.parametrize("change, remedy", [
+    (None, "of another program"), ({"format": 99}, "Install a newer emotion"), ({"format": 0}, "Export it again"),
+])
+def test_a_foreign_or_other_format_is_refused(exported, tmp_path, change, remedy):
+    program = onnx.load(tmp_path / "tiny.onnx")
+    (held,) = program.metadata_props
+    if change is None:
+        del program.metadata_props[:]
+    else:
+        held.value = json.dumps({**json.loads(held.value), **change})
+    onnx.save(program, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match=remedy):
+        Exported(tmp_path / "other.onnx")
+
+
+def test_an_utterance_without_samples_is_refused(exported):
+    with pytest.raises(ValueError, match="Leave it out of the batch"):
+        exported.answer(np.zeros((2, 400)), [400, 0])
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_named_with_what_installs_it(tiny, tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ModuleNotFoundError, match=r"emotion\[export\]"):
+        export(tiny, tmp_path / "model.onnx")
+
+
+def test_answering_needs_onnxruntime(exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModuleNotFoundError, match=r"emotion\[export\]"):
+        Exported(tmp_path / "tiny.onnx")
