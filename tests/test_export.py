@@ -16,7 +16,7 @@ from emotion.export import export
 from emotion.exported import Exported
 from emotion.features import FrontendConfig
 from emotion.models import MODELS
-from emotion.speech import CHUNK, CHUNK_SECONDS
+from emotion.speech import CHUNK, CHUNK_SECONDS, SpeechDetector
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("onnxruntime", reason="needs the export extra")
@@ -67,10 +67,17 @@ def pair(request, tmp_path_factory) -> tuple[checkpoint.Checkpoint, Exported]:
     return model, Exported(path, num_threads=1)
 
 
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    """The serial model, exported."""
+    path = tmp_path_factory.mktemp("export") / "serial.onnx"
+    export(built("serial"), path)
+    return path
+
+
 @pytest.fixture
-def exported(tiny, tmp_path) -> Exported:
-    export(tiny, tmp_path / "tiny.onnx")
-    return Exported(tmp_path / "tiny.onnx", num_threads=1)
+def exported(path) -> Exported:
+    return Exported(path, num_threads=1)
 
 
 def noise(seconds, sample_rate: int, garbage: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +91,7 @@ def noise(seconds, sample_rate: int, garbage: float = 0.0) -> tuple[np.ndarray, 
 
 @torch.inference_mode()
 def by_torch(model: checkpoint.Checkpoint, waveforms, num_samples):
-    output = model.model(*model.frontend(torch.from_numpy(waveforms), torch.from_numpy(num_samples)))
+    output = model.model.eval()(*model.frontend(torch.from_numpy(waveforms), torch.from_numpy(num_samples)))
     utterances = model.calibration.apply_utterance(output.logits)
     return utterances.numpy(), model.calibration.apply_steps(output.step_logits).numpy(), output.step_lengths.numpy()
 
@@ -127,25 +134,26 @@ def test_onnxruntime_answers_as_pytorch(pair, seconds):
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 159, 160, 161, 511, 512, 513])
-def test_the_shortest_recordings_are_answered_as_by_pytorch(tiny, exported, num_samples, rng):
+def test_the_shortest_recordings_are_answered_as_by_pytorch(exported, num_samples, rng):
     batch = rng.normal(0, 0.1, (1, num_samples)).astype(np.float32), np.array([num_samples])
-    assert np.abs(exported.answer(*batch).probabilities - by_torch(tiny, *batch)[0]).max() < 1e-4
+    assert np.abs(exported.answer(*batch).probabilities - by_torch(built("serial"), *batch)[0]).max() < 1e-4
     assert exported.answer(*batch).speech.shape == (1, -(-num_samples // CHUNK))
 
 
 @pytest.mark.parametrize("variant", ["serial", "8 kHz"])
-def test_speech_is_what_the_analyzer_hears(variant, voice, tmp_path):
+def test_speech_is_what_the_detector_hears(variant, voice, tmp_path):
     export(built(variant), tmp_path / "model.onnx")
-    exported, analyzer = Exported(tmp_path / "model.onnx"), Analyzer(built(variant), "cpu")
+    exported = Exported(tmp_path / "model.onnx", num_threads=1)
     heard = audio.from_array(voice, 16_000, exported.sample_rate)
-    expected = analyzer._detector(torch.from_numpy(heard)[None], exported.sample_rate).numpy()
+    expected = SpeechDetector()(torch.from_numpy(heard)[None], exported.sample_rate).numpy()
     answers = exported.answer(heard[None], [len(heard)])
     assert np.abs(answers.speech - expected).max() < 1e-4
     assert (answers.speech > 0.5).any() and (answers.speech < 0.5).any()
 
 
-def test_a_recording_is_answered_as_by_the_analyzer(tiny, exported, voice):
-    timeline, answers = Analyzer(tiny, "cpu").analyze(voice, 16_000), exported.answer(voice[None], [len(voice)])
+def test_a_recording_is_answered_as_by_the_analyzer(exported, voice):
+    timeline = Analyzer(built("serial"), "cpu").analyze(voice, 16_000)
+    answers = exported.answer(voice[None], [len(voice)])
     assert np.abs(answers.probabilities[0] - timeline.probabilities).max() < 1e-4
     assert np.abs(answers.step_probabilities[0] - timeline.step_probabilities).max() < 1e-4
 
@@ -187,14 +195,14 @@ def test_exporting_leaves_the_model_and_the_exporter_as_they_were(tiny, tmp_path
     assert torch.Tensor.unflatten is unflatten and tiny.fingerprint == fingerprint
 
 
-def test_the_answers_come_without_torch(exported, tmp_path):
+def test_the_answers_come_without_torch(path):
     code = (
         "import sys, numpy as np; from emotion.exported import Exported\n"
-        "answers = Exported('tiny.onnx', 1).answer(np.full((1, 9000), 0.1), [9000])\n"
+        "answers = Exported('serial.onnx', 1).answer(np.full((1, 9000), 0.1), [9000])\n"
         "print(round(float(answers.probabilities.sum()), 4), 'torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", code], cwd=path.parent, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(Path(audio.__file__).parents[1])},
     )
     assert done.stdout.split() == ["1.0", "False"], done.stderr
@@ -209,10 +217,10 @@ def test_a_model_with_prosody_is_refused(tmp_path):
         export(model, tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("path, remedy", [("model.bin", "Rename it"), ("nowhere/model.onnx", "Make it first")])
-def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, path, remedy):
+@pytest.mark.parametrize("name, remedy", [("model.bin", "Rename it"), ("nowhere/model.onnx", "Make it first")])
+def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, name, remedy):
     with pytest.raises(ValueError, match=remedy):
-        export(tiny, tmp_path / path)
+        export(tiny, tmp_path / name)
 
 
 def test_answers_other_than_pytorchs_are_not_written(tiny, tmp_path, monkeypatch):
@@ -227,8 +235,8 @@ def test_a_missing_file_is_refused_with_the_command_that_writes_it(tmp_path):
         Exported(tmp_path / "model.onnx")
 
 
-def test_a_damaged_file_is_refused(exported, tmp_path):
-    whole = (tmp_path / "tiny.onnx").read_bytes()
+def test_a_damaged_file_is_refused(path, tmp_path):
+    whole = path.read_bytes()
     (tmp_path / "half.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="Copy or export it again"):
         Exported(tmp_path / "half.onnx")
@@ -237,8 +245,8 @@ def test_a_damaged_file_is_refused(exported, tmp_path):
 @pytest.mark.parametrize("change, remedy", [
     (None, "of another program"), ({"format": 99}, "Install a newer emotion"), ({"format": 0}, "Export it again"),
 ])
-def test_a_foreign_or_other_format_is_refused(exported, tmp_path, change, remedy):
-    program = onnx.load(tmp_path / "tiny.onnx")
+def test_a_foreign_or_other_format_is_refused(path, tmp_path, change, remedy):
+    program = onnx.load(path)
     (held,) = program.metadata_props
     if change is None:
         del program.metadata_props[:]
@@ -261,7 +269,7 @@ def test_a_missing_package_is_named_with_what_installs_it(tiny, tmp_path, monkey
         export(tiny, tmp_path / "model.onnx")
 
 
-def test_answering_needs_onnxruntime(exported, tmp_path, monkeypatch):
+def test_answering_needs_onnxruntime(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError, match=r"emotion\[export\]"):
-        Exported(tmp_path / "tiny.onnx")
+        Exported(path)

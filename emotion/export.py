@@ -1,0 +1,202 @@
+"""A model as one ONNX file, waveforms in, answers out: onnxruntime and the module `exported` need nothing else.
+
+    waveforms, num_samples -> front end -> network -> logits, step_logits, step_lengths
+                           -> speech detector      -> speech
+
+The graph is traced: torch.export does not get through the LSTMs (PyTorch 2.11, PendingUnbackedSymbolNotFound).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import Checkpoint
+from .exported import FORMAT, INPUTS, OUTPUTS
+from .features import Mel
+from .masking import mask
+from .settings import to_plain
+from .speech import CHUNK_SECONDS, SpeechDetector
+
+OPSET = 17
+TOLERANCE = 1e-4  # in logits, between the file and PyTorch
+
+
+def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
+    """Write the model as ONNX, any batch and length, with labels, timing, calibration and card in its metadata.
+
+    The file takes its name only when onnxruntime has answered as PyTorch does, within 1e-4.
+
+    Raises: ValueError for a model that needs prosody, an ending other than .onnx, or answers that differ;
+        ModuleNotFoundError where onnx or onnxruntime is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        raise ValueError(f"{path} must end in .onnx: by its ending the Analyzer knows the format. Rename it.")
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
+    if checkpoint.frontend.config.prosody:
+        raise ValueError(
+            f"model {checkpoint.name!r} needs prosody, whose pitch is a best path over all frames: traced, it "
+            "would fit recordings of one length only. Export a model without prosody: serial, lstm or conv3d."
+        )
+    try:
+        import onnx
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'emotion[export]'") from None
+    graph = Graph(checkpoint).eval()
+    aside = path.with_name(path.name + ".part")
+    try:
+        _trace(graph, aside)
+        program = onnx.load(aside)
+        program.metadata_props.add(key="emotion", value=json.dumps(_header(checkpoint)))
+        onnx.save(program, aside)
+        _compare(onnxruntime.InferenceSession(os.fspath(aside), providers=["CPUExecutionProvider"]), graph)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class Graph(nn.Module):
+    """What is exported. The weights are copies: the checkpoint stays as it is."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        super().__init__()
+        self.sample_rate = checkpoint.frontend.config.sample_rate
+        self.frontend = copy.deepcopy(checkpoint.frontend).cpu()
+        self.frontend.mel = FourierMel(self.frontend.mel)
+        self.model = copy.deepcopy(checkpoint.model).cpu()
+        self.detector = SpeechDetector()
+
+    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Shape: waveforms (batch, samples), num_samples (batch,) -> logits (batch, classes), step_logits (batch,
+        steps, classes), step_lengths (batch,), speech (batch, chunks)."""
+        output = self.model(*self.frontend(waveforms, num_samples))
+        inside = mask(num_samples, waveforms.shape[1])
+        speech = self.detector(waveforms.masked_fill(~inside, 0), self.sample_rate)
+        return output.logits, output.step_logits, output.step_lengths, speech
+
+
+class FourierMel(nn.Module):
+    """The mel of features.Mel with its Fourier transform as a convolution: ONNX has no real-valued STFT.
+
+    Frames of 400 samples are too short for an FFT to gain much over a matrix product.
+    """
+
+    def __init__(self, mel: Mel):
+        super().__init__()
+        self.hop, self.beyond = mel.hop_length, mel.n_fft // 2  # samples; zeros beyond both ends
+        places = torch.arange(self.beyond + 1)[:, None] * torch.arange(mel.n_fft) % mel.n_fft  # whole turns left out
+        angles = 2 * torch.pi * places.double() / mel.n_fft
+        waves = torch.cat([angles.cos(), angles.sin()]) * mel.spectrogram.window.double().cpu()
+        self.register_buffer("waves", waves.float()[:, None])  # (2 * frequencies, 1, samples)
+        self.register_buffer("filters", mel.mel_scale.fb.T.contiguous())  # (bands, frequencies)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Power in each band. Shape: (batch, samples) -> (batch, bands, frames)."""
+        padded = nn.functional.pad(waveforms, (self.beyond, self.beyond))[:, None]
+        real, imaginary = nn.functional.conv1d(padded, self.waves, stride=self.hop).square().chunk(2, dim=1)
+        return self.filters @ (real + imaginary)
+
+
+def _header(checkpoint: Checkpoint) -> dict:
+    settings, reach = checkpoint.frontend.config, checkpoint.model.reach
+    return {
+        "format": FORMAT,
+        "name": checkpoint.name,
+        "labels": list(checkpoint.labels),
+        "sample_rate": settings.sample_rate,
+        "step_samples": reach.hop * settings.hop_samples,
+        "first_step_seconds": reach.centre * settings.hop_samples / settings.sample_rate,
+        "chunk_seconds": CHUNK_SECONDS,
+        "calibration": to_plain(checkpoint.calibration),
+        "fingerprint": checkpoint.fingerprint,
+        "train_speakers": list(checkpoint.train_speakers),
+        "valid_speakers": list(checkpoint.valid_speakers),
+        "card": checkpoint.card,
+    }
+
+
+def _batch(seconds: tuple[float, ...], sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Noise of these lengths, in the padding too: the graph has to clear it. Shape: (batch, samples), (batch,)."""
+    num_samples = torch.tensor([round(length * sample_rate) for length in seconds])
+    noise = torch.randn(len(seconds), int(num_samples.max()), generator=torch.Generator().manual_seed(1))
+    return 0.1 * noise, num_samples
+
+
+def _trace(graph: Graph, path: Path) -> None:
+    sizes = {"waveforms": ("batch", "samples"), "step_logits": ("batch", "steps"), "speech": ("batch", "chunks")}
+    sizes |= {name: ("batch",) for name in ("num_samples", "logits", "step_lengths")}
+    with warnings.catch_warnings(), _traceable():
+        warnings.simplefilter("ignore")  # of Python numbers in the trace, all checked by _compare
+        torch.onnx.export(
+            graph, _batch((1.5, 1.0, 0.6), graph.sample_rate), path, dynamo=False, opset_version=OPSET,
+            input_names=INPUTS, output_names=OUTPUTS,
+            dynamic_axes={name: dict(enumerate(axes)) for name, axes in sizes.items()},
+        )
+
+
+def _compare(session, graph: Graph) -> None:
+    """Raises ValueError where onnxruntime answers other than PyTorch, at other lengths than those traced."""
+    for seconds in ((2.31, 0.7), (0.05,)):
+        batch = _batch(seconds, graph.sample_rate)
+        with torch.no_grad():
+            expected = graph(*batch)
+        answers = session.run(OUTPUTS, {name: part.numpy() for name, part in zip(INPUTS, batch)})
+        for name, answer, tensor in zip(OUTPUTS, answers, expected):
+            if answer.shape != tensor.shape or np.abs(answer - tensor.numpy()).max() > TOLERANCE:
+                raise ValueError(
+                    f"onnxruntime's {name} of {seconds} s of noise are not PyTorch's: the file would answer otherwise "
+                    "and was not written. Install the torch and onnxruntime that emotion[export] names."
+                )
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """While it runs, three operations are traced for any length; as they are they fix that of the example."""
+    symbols, unflatten = {"aten::unfold": _unfold, "aten::floor_divide": _floor_divide}, Tensor.unflatten
+    Tensor.unflatten = _unflatten
+    for name, symbol in symbols.items():
+        torch.onnx.register_custom_op_symbolic(name, symbol, OPSET)
+    try:
+        yield
+    finally:
+        Tensor.unflatten = unflatten
+        for name in symbols:
+            torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+
+
+def _unflatten(values: Tensor, dimension: int, sizes: tuple[int, ...]) -> Tensor:
+    shape, dimension = list(values.shape), dimension % values.ndim
+    shape[dimension : dimension + 1] = sizes
+    return values.reshape(shape)
+
+
+def _unfold(graph, values, dimension, size, step):
+    """As a gather. Shape: (..., samples) -> (..., frames, size)."""
+    from torch.onnx import symbolic_helper
+
+    dimension, size, step = (symbolic_helper._get_const(number, "i", "") for number in (dimension, size, step))
+
+    def constant(number):
+        return graph.op("Constant", value_t=torch.tensor(number))
+
+    length = graph.op("Gather", graph.op("Shape", values), constant(dimension))
+    starts = graph.op("Range", constant(0), graph.op("Sub", length, constant(size - 1)), constant(step))
+    places = graph.op("Add", graph.op("Unsqueeze", starts, constant([1])), constant(list(range(size))))
+    return graph.op("Gather", values, places, axis_i=dimension)
+
+
+def _floor_divide(graph, whole, by):
+    """Of whole numbers, down: the exporter's own rounds -1.5 up, which leaves out the last chunk."""
+    return graph.op("Div", graph.op("Sub", whole, graph.op("Mod", whole, by)), by)
