@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("exp", metavar="EXP")
         sub.add_argument("directory", metavar="DATA_DIR")
         computing(sub, model=False)
+    evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP)")
     evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
     evaluate.add_argument(
         "--speeds", type=_numbers, default=(1.0,), metavar="0.9,1,1.1",
@@ -94,10 +95,11 @@ def _results_command(command) -> None:
     results = command("results", _results, "Table of results over folds and seeds.")
     results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
     results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
-    results.add_argument(
+    kind = results.add_mutually_exclusive_group()
+    kind.add_argument(
         "--ensemble", action="store_true", help="all models of a fold answer together, of several folders too"
     )
-    results.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
+    kind.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
 
 
@@ -242,7 +244,7 @@ def _calibrate(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
-    evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds)
+    evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out)
 
 
 def _results(options: argparse.Namespace) -> None:

@@ -158,7 +158,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Cali
     path = Path(exp_dir) / checkpoint.FILE_NAME
     model = checkpoint.read(path)
     if model.calibration != Calibration():
-        log.info("%s is calibrated (temperature %.2f): skipped", path, model.calibration.utterance)
+        log.info("%s is calibrated (temperature %.2f), once and for all: skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
     _refuse_heard(utterances, model.train_speakers, "trained on")
@@ -174,7 +174,8 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Cali
     )
     calibrated = fitted.apply_utterance(torch.tensor(probabilities).clamp(min=1e-12).log()).numpy()
     plot.reliability(targets, probabilities, Path(exp_dir) / "reliability.png", calibrated=calibrated)
-    checkpoint.write(model.with_calibration(fitted), path)
+    chose = {*model.valid_speakers, *(u.speaker for u in utterances)}  # whoever calibrates cannot test
+    checkpoint.write(replace(model.with_calibration(fitted), valid_speakers=tuple(sorted(chose))), path)
     log.info(
         "temperature %.2f (steps %.2f): expected calibration error %.3f -> %.3f on %d validation utterances",
         fitted.utterance, fitted.step,
@@ -185,32 +186,41 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Cali
 
 def evaluate(
     exp_dir: str | Path, directory: str, device: str = "auto", allow_heard: bool = False,
-    speeds: Sequence[float] = (1.0,),
+    speeds: Sequence[float] = (1.0,), out: str | Path | None = None,
 ) -> dict:
-    """Score the test speakers once: EXP/posteriors.csv, scores.json and confusion.png.
+    """Score the test speakers once: posteriors.csv, scores.json and confusion.png in the folder `out`.
 
+    exp_dir: an experiment folder, which is where `out` is if left out; or a model file, which needs it.
     With other speeds (test-time averaging) the three are called posteriors_speeds.csv and so on.
-    Raises DataError where the model has heard a speaker in training or validation, unless allowed.
+    Raises DataError where the model has heard a speaker in training or validation, unless allowed; and where the folder
+    holds the scores of other data.
     """
-    exp_dir = Path(exp_dir)
     model = checkpoint.read(exp_dir)
+    if out is None and not Path(exp_dir).is_dir():
+        raise DataError(f"{exp_dir} is a model without a folder of its own. Tell where its scores go (--out DIR).")
+    out = Path(exp_dir if out is None else out)
     kind = "" if tuple(speeds) == (1.0,) else "_speeds"
-    done = exp_dir / f"scores{kind}.json"
+    done = out / f"scores{kind}.json"
     source = {"model": model.fingerprint, "data": str(directory), "speeds": list(speeds)}
-    if done.exists() and source.items() <= (scores := json.loads(done.read_text())).items():
-        log.info("%s stands: evaluation is done, skipped", done)
-        return scores
     utterances = datadir.read(directory)
     if not allow_heard:
         _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
+    if done.exists():
+        scores = json.loads(done.read_text())
+        if source.items() <= scores.items():
+            log.info("%s stands: evaluation is done, skipped", done)
+            return scores
+        if scores.get("data") != str(directory):
+            raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
+    out.mkdir(parents=True, exist_ok=True)
     answers = posteriors(utterances, Analyzer(model, device), speeds)
-    answers.write(exp_dir / f"posteriors{kind}.csv")
+    answers.write(out / f"posteriors{kind}.csv")
     scores = _strict({**source, **answers.summary()})
-    plot.confusion(np.array(scores["confusion"]), answers.labels, exp_dir / f"confusion{kind}.png")
+    plot.confusion(np.array(scores["confusion"]), answers.labels, out / f"confusion{kind}.png")
     aside = done.with_name(done.name + ".part")
     aside.write_text(json.dumps(scores, indent=1))
     aside.replace(done)
-    log.info("%s: UAR %.3f, WAR %.3f on %d utterances", exp_dir, scores["uar"], scores["war"], len(utterances))
+    log.info("%s: UAR %.3f, WAR %.3f on %d utterances", out, scores["uar"], scores["war"], len(utterances))
     return scores
 
 
@@ -241,9 +251,6 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
         found = _by_seed(Path(roots[0]), table)
     else:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
-    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
-        covered = {seed: sorted(folds) for seed, folds in found.items()}
-        raise DataError(f"{roots[0]}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
     summaries = {
         "ensemble" if ensemble else f"seed {seed}": Posteriors.pool(list(folds.values())).summary()
         for seed, folds in sorted(found.items())
@@ -267,7 +274,7 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
         minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
         cost = f"{np.mean(minutes):.1f}" if minutes else "-"
-        folds = len(next(iter(found.values())))
+        folds = " ".join(map(str, sorted(next(iter(found.values())))))
         lines.append(
             f"| {root.parent.name} | {folds} | {len(found)} | {uar.mean():.1f} | {spread} | {war.mean():.1f} | "
             f"{ece.mean():.1f} | {cost} |"
@@ -281,13 +288,16 @@ def _training_seconds(epochs_csv: Path) -> float:
 
 
 def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
-    """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE."""
+    """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE, the same folds for each seed."""
     found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
     for path in sorted(root.glob(f"fold*/seed*/{table}")):
         if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
             found[int(numbers[2])][int(numbers[1])] = Posteriors.read(path)
     if not found:
         raise DataError(f"no fold*/seed*/{table} below {root}. Run `emotion evaluate` first.")
+    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
+        covered = {seed: sorted(folds) for seed, folds in found.items()}
+        raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
     return found
 
 

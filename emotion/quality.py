@@ -23,26 +23,33 @@ class Quality:
         self.sample_rate = sample_rate
         self.num_samples = self.num_clipped = 0
         self.energy = self.power = self.high_power = 0.0
+        self._window = np.hanning(round(FRAME_SECONDS * sample_rate)).astype(np.float32)
+        self._rest, self._next = np.empty(0, np.float32), 0  # not looked at yet, and where in it the next frame starts
 
     def hear(self, block: np.ndarray) -> None:
         """The next float32 (samples,) of the recording."""
         self.num_samples += len(block)
         self.energy += float(np.dot(block, block))
         self.num_clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
-        window = np.hanning(round(FRAME_SECONDS * self.sample_rate)).astype(np.float32)
-        if len(block) < len(window):
-            block = np.pad(block, (0, len(window) - len(block)))
-        hop = round(HOP_SECONDS * self.sample_rate)
-        frames = np.lib.stride_tricks.sliding_window_view(block, len(window))[::hop] * window
-        spectrum = np.fft.rfft(frames)
+        held, width, hop = np.concatenate([self._rest, block]), len(self._window), round(HOP_SECONDS * self.sample_rate)
+        count = max(0, (len(held) - width - self._next) // hop + 1)
+        if count:
+            self._look(np.lib.stride_tricks.sliding_window_view(held[self._next :], width)[::hop][:count])
+        start = self._next + count * hop
+        self._rest, self._next = held[start:], max(0, start - len(held))
+
+    def _look(self, frames: np.ndarray) -> None:
+        spectrum = np.fft.rfft(frames * self._window)
         power = spectrum.real**2 + spectrum.imag**2
         self.power += float(power.sum())
-        self.high_power += float(power[:, round(len(window) * TELEPHONE_HZ / self.sample_rate) :].sum())
+        self.high_power += float(power[:, round(len(self._window) * TELEPHONE_HZ / self.sample_rate) :].sum())
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Names of what holds, in the order above."""
         seconds = self.num_samples / self.sample_rate
+        if not self.power and 0 < len(self._rest) < len(self._window):  # all there is, shorter than a frame
+            self._look(np.pad(self._rest, (0, len(self._window) - len(self._rest)))[None])
         found = {
             "short": seconds < SHORT_SECONDS,
             "silent": self.energy < SILENT_POWER * self.num_samples,

@@ -134,7 +134,8 @@ each_fold() {
     for argument in "$@"; do
       argument=${argument/#@data/$data/fold$k}
       argument=${argument/#@exp/$dir}
-      arguments+=("${argument//@fold/fold$k}")
+      argument=${argument//@fold/fold$k}
+      arguments+=("${argument//@seed/seed$seed}")
     done
     job $runner "$dir/log/$step.log" emotion "$step" "${arguments[@]}"
   done

@@ -147,11 +147,14 @@ def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_pat
     (experiment / evaluate.POSTERIORS).unlink()
     assert evaluate.evaluate(experiment, first, "cpu") == scores
     assert "evaluation is done, skipped" in caplog.text and not (experiment / evaluate.POSTERIORS).exists()
-    assert evaluate.evaluate(experiment, other, "cpu")["data"] == other
+    with pytest.raises(DataError, match="would be lost. Give another folder"):
+        evaluate.evaluate(experiment, other, "cpu")
+    assert evaluate.evaluate(experiment, other, "cpu", out=tmp_path / "out")["data"] == other
+    assert (tmp_path / "out" / evaluate.POSTERIORS).exists()
     model = checkpoint.read(experiment)
     model.model.head.classifier.bias.data += torch.tensor([0, 0, 0, 0, 1e4])
     checkpoint.write(model, experiment / checkpoint.FILE_NAME)
-    changed = evaluate.evaluate(experiment, other, "cpu")
+    changed = evaluate.evaluate(experiment, first, "cpu")
     assert [row[4] for row in changed["confusion"]] == [1] * 5  # all is called sadness now
 
 
@@ -162,6 +165,16 @@ def test_a_heard_speaker_is_refused_unless_allowed(experiment, tmp_path, speaker
         evaluate.evaluate(experiment, directory, "cpu")
     assert not (experiment / "scores.json").exists()
     assert evaluate.evaluate(experiment, directory, "cpu", allow_heard=True)["num_speakers"] == 2
+    with pytest.raises(DataError, match="Give other speakers"):   # what was allowed once is not for ever
+        evaluate.evaluate(experiment, directory, "cpu")
+
+
+def test_a_model_file_is_evaluated_into_a_folder_of_the_users(experiment, tmp_path):
+    directory, file = corpus(tmp_path / "test", "c"), experiment / checkpoint.FILE_NAME
+    with pytest.raises(DataError, match="--out DIR"):
+        evaluate.evaluate(file, directory, "cpu")
+    assert evaluate.evaluate(file, directory, "cpu", out=tmp_path / "mine")["num_speakers"] == 1
+    assert (tmp_path / "mine" / "scores.json").exists()
 
 
 def test_an_utterance_that_cannot_be_read_is_named(experiment, tmp_path):
@@ -208,6 +221,13 @@ def test_calibration_is_skipped_the_second_time(experiment, tmp_path, caplog):
 def test_calibration_on_a_training_speaker_is_refused(experiment, tmp_path):
     with pytest.raises(DataError, match="trained on the speakers a:"):
         evaluate.calibrate(experiment, corpus(tmp_path / "valid", "a b"), "cpu")
+
+
+def test_whoever_calibrated_a_model_cannot_test_it(experiment, tmp_path):
+    evaluate.calibrate(experiment, corpus(tmp_path / "valid", "c"), "cpu")
+    assert checkpoint.read(experiment).valid_speakers == ("b", "c")
+    with pytest.raises(DataError, match="validated on the speakers c:"):
+        evaluate.evaluate(experiment, corpus(tmp_path / "test", "c d"), "cpu")
 
 
 # models normalised by speaker
@@ -331,8 +351,14 @@ def test_the_members_of_an_ensemble_answer_the_same_utterances(tmp_path):
 def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
     seeds_of(tmp_path, planted("a-1", [0], [0]), planted("a-1", [0], [1]))
     seeds_of(tmp_path, planted("b-1", [0], [0]), fold=2)
-    with pytest.raises(DataError, match="different sizes {1: 2, 2: 1}"):
+    with pytest.raises(DataError, match="seeds cover different folds"):
         evaluate.results(tmp_path, ensemble=True)
+    with pytest.raises(DataError, match="seeds cover different folds"):
+        evaluate.rows([tmp_path])
+    other = seeds_of(tmp_path / "other", planted("a-1", [0], [0]))
+    both = seeds_of(seeds_of(tmp_path / "both", planted("a-1", [0], [0])), planted("b-1", [0], [0]), fold=2)
+    with pytest.raises(DataError, match="different sizes {1: 2, 2: 1}"):
+        evaluate.results(other, both, ensemble=True)
 
 
 def test_several_folders_are_no_one_table(tmp_path):

@@ -48,9 +48,14 @@ def test_where_telephones_hear_all_there_is_no_band_limit():
     assert flags(soxr.resample(voice(), RATE, 8000), rate=8000) == ()
 
 
-def test_blocks_are_heard_as_one_recording():
-    whole = np.concatenate([voice(), np.clip(20 * voice(), -1, 1)])
-    assert flags(whole[:RATE], whole[RATE:]) == flags(whole) == ("clipped",)
+@pytest.mark.parametrize("size", [1, 160, 512, 3000, 16_000])
+def test_blocks_of_any_size_are_heard_as_one_recording(size):
+    telephone = soxr.resample(soxr.resample(voice(), RATE, 8000), 8000, RATE)
+    for whole, expected in ((np.concatenate([voice(), np.clip(20 * voice(), -1, 1)]), ("clipped",)),
+                            (telephone, ("band_limited",)), (voice(), ())):
+        whole = whole[:RATE] if size == 1 else whole
+        assert flags(*(whole[i : i + size] for i in range(0, len(whole), size))) == flags(whole)
+        assert size == 1 or flags(whole) == expected
 
 
 @pytest.mark.parametrize("pattern", ["ravdess/**/*.flac", "emodb/wav/*.wav", "nemo/samples/*.opus"])

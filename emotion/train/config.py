@@ -57,11 +57,17 @@ class FitConfig:
             (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
             (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
             (("teacher_weight",), lambda value: 0 <= value <= 1, "in [0, 1]"),
-            (("focal_gamma", "sex_weight", "most_per_speaker"), lambda value: value >= 0, "at least 0"),
+            (("focal_gamma", "sex_weight", "most_per_speaker", "warmup_epochs", "weight_decay", "plateau_patience",
+              "stop_patience"), lambda value: value >= 0, "at least 0"),
         ):
             for name in names:
                 if not holds(getattr(self, name)):
                     raise SettingError(f"fit.{name}={getattr(self, name)} must be {allowed}.")
+        if self.schedule == "cosine" and self.warmup_epochs >= self.max_epochs:
+            raise SettingError(
+                f"fit.warmup_epochs={self.warmup_epochs} must be less than max_epochs={self.max_epochs}: the learning "
+                "rate would rise and never fall. Train longer."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +114,7 @@ def _family(path: Path, children: tuple[Path, ...] = ()) -> list:
 
     if not path.is_file():
         raise FileNotFoundError(f"no settings file {path}. Give a YAML file such as recipes/ravdess/conf/serial.yaml.")
+    path = path.resolve()
     if path in children:
         raise SettingError(f"{path} extends itself: there is no end to it. Correct `extends`.")
     own = OmegaConf.load(path)

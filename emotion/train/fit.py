@@ -25,6 +25,7 @@ from ..analyzer import Analyzer
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import choose_device, has_bfloat16
+from ..settings import to_plain
 from . import config as settings
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
@@ -52,6 +53,7 @@ def train(
     model_path = exp_dir / checkpoint.FILE_NAME
     if model_path.exists():
         log.info("%s stands: training is done, skipped", model_path)
+        _tell_if_other(config, exp_dir / "config.yaml")
         return model_path
     lightning.seed_everything(seed, verbose=False)
     place = choose_device(device)
@@ -68,6 +70,7 @@ def train(
     origin = {
         "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
         "init": str(init or ""), "teachers": [str(teacher) for teacher in teachers],
+        "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
     }
     _claim(exp_dir, resolved, {**origin, "train": str(train_dir), "valid": str(valid_dir)})
 
@@ -108,18 +111,17 @@ def inherit(fresh: Checkpoint, parent: Checkpoint, name: str) -> None:
 
     Raises: SettingError where the networks or the features are not the same.
     """
-    same = fresh.name == parent.name and replace(parent.frontend.config, normalisation="global") == replace(
-        fresh.frontend.config, normalisation="global"
-    )
-    weights, target = parent.model.state_dict(), fresh.model.state_dict()
-    missing = [key for key in target if key not in weights and not _is_last(key)]
-    other = [key for key in target if key in weights and not _is_last(key) and weights[key].shape != target[key].shape]
-    if not same or missing or other:
+    ours, theirs = ({**checkpoint.options(model), "name": model.name} for model in (fresh, parent))
+    differing = [key for key in ours if not _is_free(key) and ours[key] != theirs.get(key)]
+    features, heard = (replace(model.frontend.config, normalisation="global") for model in (fresh, parent))
+    if features != heard:
+        differing.append("frontend")
+    if differing:
         raise settings.SettingError(
-            f"{name} is another network or hears other features than these settings describe "
-            f"({parent.name}, {datadir.few(missing + other) or 'frontend'}): its weights do not fit. "
-            "Give the config.yaml of its own training."
+            f"{name} is another network or hears other features than these settings describe, in "
+            f"{datadir.few(differing)}: its weights do not fit. Give the config.yaml of its own training."
         )
+    weights, target = parent.model.state_dict(), fresh.model.state_dict()
     classes_agree = fresh.labels == parent.labels
     fits = {
         key: weights[key] for key in target
@@ -127,6 +129,11 @@ def inherit(fresh: Checkpoint, parent: Checkpoint, name: str) -> None:
     }
     fresh.model.load_state_dict(fits, strict=False)
     log.info("starting from %s; new: %s", name, datadir.few(target.keys() - fits.keys()) or "nothing")
+
+
+def _is_free(option: str) -> bool:
+    """Options that leave the weights as they are, or only the last layers."""
+    return option.endswith("dropout") or option == "sex_head"
 
 
 def _is_last(key: str) -> bool:
@@ -170,12 +177,20 @@ def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.S
     return sets[0], sets[1]
 
 
+def _tell_if_other(config: Config, written: Path) -> None:
+    if not written.exists():
+        return
+    done, asked = ({**to_plain(part), "model": None} for part in (settings.read(written), config))
+    if done != asked:
+        log.warning("%s tells of other settings than these: for a training with these give another --exp", written)
+
+
 def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
-    """Write down what is trained here; a training that was begun with other settings is not gone on with.
+    """Write down what is trained here; a training that was begun otherwise is not gone on with.
 
     How long it goes on and in how much memory may change.
     """
-    written = exp_dir / "config.yaml"
+    written, source = exp_dir / "config.yaml", exp_dir / "origin.json"
 
     def lasting(config: Config) -> Config:
         """Without what may change. Where the learning rate or the averaging follows the last epoch, that may not."""
@@ -183,14 +198,19 @@ def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
         epochs = config.fit.max_epochs if follows else 1
         return replace(config, fit=replace(config.fit, max_epochs=epochs, stop_patience=1, memory_gigabytes=1.0))
 
-    if (exp_dir / "checkpoints" / "last.ckpt").exists() and lasting(settings.read(written)) != lasting(config):
-        raise settings.SettingError(
-            f"{exp_dir} holds an unfinished training with other settings ({written}): going on would mix the two. "
-            "Give another --exp, or remove the folder."
-        )
+    if (exp_dir / "checkpoints" / "last.ckpt").exists():
+        begun = json.loads(source.read_text())
+        other = [key for key in ("seed", "train", "valid", "ancestors") if key in begun and begun[key] != origin[key]]
+        if lasting(settings.read(written)) != lasting(config):
+            other.append("settings")
+        if other:
+            raise settings.SettingError(
+                f"{exp_dir} holds an unfinished training with other {', '.join(other)} ({written}, {source.name}): "
+                "going on would mix the two. Give another --exp, or remove the folder."
+            )
     exp_dir.mkdir(parents=True, exist_ok=True)
     settings.write(config, written)
-    (exp_dir / "origin.json").write_text(json.dumps(origin, indent=1))
+    source.write_text(json.dumps(origin, indent=1))
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:
@@ -254,7 +274,10 @@ def _quiet() -> Iterator[None]:
 
 
 class Stopping(EarlyStopping):
-    """Early stopping that a resumed training remembers."""
+    """Early stopping that a resumed training remembers; its patience is that of the settings, not of before."""
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict({**state, "patience": self.patience})
 
     def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
         trainer.should_stop = self.stopped_epoch > 0
@@ -301,9 +324,9 @@ class Epochs(Callback):
 
 
 def _commit() -> str:
-    """The commit of the working directory, with + where it is changed; empty outside a checkout."""
+    """The commit of this package, with + where it is changed; empty where it is installed without its repository."""
     command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
     except OSError:  # no git on this machine
         return ""

@@ -14,8 +14,8 @@
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
-# --train-args WORDS   more for emotion train, @fold in them is the fold. They begin with --, so join them by =:
-#                --train-args='--teachers exp/serial/loso9/@fold/seed1 exp/conv3d/loso9/@fold/seed1'
+# --train-args WORDS   more for emotion train, @fold and @seed stand for these. They begin with --, so join by =:
+#                --train-args='--teachers exp/serial/loso9/@fold/@seed exp/conv3d/loso9/@fold/@seed'
 # --exp DIR      experiments go to DIR/<conf>/<split>/fold<k>/seed<s>, with their logs
 #
 # Paths count from this folder. What is done is skipped, a training that was stopped goes on.

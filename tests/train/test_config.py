@@ -107,11 +107,17 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
     ("clip", 0.0), ("plateau_factor", 1.0), ("label_smoothing", 1.0), ("longest_seconds", 0.0),
     ("schedule", "linear"), ("averaging", "mean"),
     ("clip_by", "rank"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
-    ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
+    ("warmup_epochs", -1), ("stop_patience", -1), ("plateau_patience", -1), ("weight_decay", -0.1),
+    ("most_per_speaker", -1), ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
 ])
 def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):
     with pytest.raises(SettingError, match=f"fit.{setting}"):
         FitConfig(**{setting: value})
+
+
+def test_a_cosine_that_never_falls_is_refused():
+    with pytest.raises(SettingError, match="Train longer"):
+        FitConfig(schedule="cosine", max_epochs=3, warmup_epochs=3)
 
 
 @pytest.mark.parametrize("override", ["fit.sex_weight=0.1", "model.sex_head=true"])

@@ -186,8 +186,33 @@ def test_an_unfinished_training_is_not_gone_on_with_under_other_settings(train, 
     (tmp_path / "model.safetensors").unlink()   # as if it had been stopped
     with pytest.raises(SettingError, match="with other settings .* Give another --exp"):
         train(tmp_path, max_epochs=1, learning_rate=0.5)
+    with pytest.raises(SettingError, match="with other seed .* Give another --exp"):
+        train(tmp_path, max_epochs=2, seed=2)
     train(tmp_path, max_epochs=2)
-    assert json.loads((tmp_path / "origin.json").read_text())["seed"] == 1
+
+
+def test_an_unfinished_training_is_not_gone_on_with_from_another_start(train, tmp_path, parent):
+    train(tmp_path, max_epochs=1, init=parent[0])
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SettingError, match="with other ancestors"):   # else its speakers would be forgotten
+        train(tmp_path, max_epochs=2)
+
+
+def test_a_finished_training_with_other_settings_is_told_of(train, tmp_path, caplog):
+    train(tmp_path, max_epochs=1)
+    caplog.clear()
+    train(tmp_path, max_epochs=1)
+    assert "other settings" not in caplog.text
+    train(tmp_path, max_epochs=1, learning_rate=0.5)
+    assert "tells of other settings than these" in caplog.text
+
+
+def test_the_patience_of_a_resumed_training_is_that_of_the_settings(train, tmp_path):
+    still = {"learning_rate": 1e-12, "averaging": "none"}   # no epoch is better than the first
+    train(tmp_path, max_epochs=2, stop_patience=9, **still)
+    (tmp_path / "model.safetensors").unlink()
+    _, rows = train(tmp_path, max_epochs=9, stop_patience=3, **still)
+    assert len(rows) == 4
 
 
 def test_the_command_says_only_what_matters_and_goes_on_after_a_signal(corpus, quick, tmp_path):
@@ -244,12 +269,26 @@ def test_other_classes_get_a_new_last_layer(quick, parent):
     assert torch.equal(fresh.model.cnn.stem.conv.weight, before.model.cnn.stem.conv.weight)
 
 
-@pytest.mark.parametrize("change", [{"features": 6}, {"channels": [4, 6]}, {"lstm_layers": 2}])
-def test_starting_from_another_network_is_refused(quick, parent, change):
-    options = {key: value for key, value in {**quick.model, **change}.items() if key != "name"}
-    fresh = checkpoint.build("serial", options, quick.frontend, SCHEME)
-    with pytest.raises(SettingError, match="Give the config.yaml"):
-        fit.inherit(fresh, parent[1], "parent")
+@pytest.mark.parametrize("change", [
+    {"features": 6}, {"channels": [4, 6]}, {"lstm_layers": 2}, {"lstm_layers": 0}, {"se": True}, {"pooling": "mean"},
+    {"lstm_residual": True}, {"transformer_layers": 1}])
+@pytest.mark.parametrize("turned", [False, True])
+def test_starting_from_another_network_is_refused(quick, change, turned):
+    """Whether it has more than the parent or less."""
+    plain = {key: value for key, value in quick.model.items() if key != "name"}
+    fresh, parent = (
+        checkpoint.build("serial", options, quick.frontend, SCHEME) for options in ({**plain, **change}, plain))
+    if turned:
+        fresh, parent = parent, fresh
+    with pytest.raises(SettingError, match=f"in {next(iter(change))}: .* Give the config.yaml"):
+        fit.inherit(fresh, parent, "parent")
+
+
+def test_other_dropout_and_a_sex_head_are_no_other_network(quick, parent):
+    options = {key: value for key, value in quick.model.items() if key != "name"}
+    fresh = checkpoint.build("serial", {**options, "lstm_dropout": 0.1, "sex_head": True}, quick.frontend, SCHEME)
+    fit.inherit(fresh, parent[1], "parent")
+    assert torch.equal(fresh.model.head.classifier.weight, parent[1].model.head.classifier.weight)
 
 
 def test_a_student_learns_its_teachers_answers_beside_the_labels(corpus, quick, parent):
