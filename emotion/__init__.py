@@ -9,7 +9,7 @@ _HOMES = {"Analyzer": ".analyzer", "Segment": ".timeline", "Timeline": ".timelin
 
 
 def __getattr__(name: str):
-    """Torch is loaded when the first class is asked for, so that `emotion --help` answers at once."""
+    """Each class is loaded when it is asked for, so that `emotion --help` answers at once."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,21 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from . import audio, checkpoint
-from .checkpoint import Checkpoint
-from .hardware import channels_last, choose_device
+from . import audio
+from .exported import Exported
 from .quality import Quality
-from .speech import CHUNK_SECONDS, SpeechConfig, SpeechDetector, at, stretches
+from .speech import CHUNK_SECONDS, SpeechConfig, at, stretches
 from .timeline import Segment, SegmentConfig, Span, Timeline, segment
 from .windows import Grid, Job, Recording, Window, WindowConfig
 
-BUNDLED = Path(__file__).with_name("pretrained") / checkpoint.FILE_NAME
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .engine import Engine
+
+BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
 HELD_SECONDS = 600.0   # of audio in memory before the model is asked
@@ -49,42 +50,50 @@ class Analyzer:
         Analyzer().analyze("call.wav", spans=turns)         Timeline whose segments are these turns
         Analyzer().stream(sample_rate=16_000)               Stream: feed it blocks as they come
 
-    model: an experiment folder or model file; left out, the model that comes with the package.
+    model: an experiment folder or model file; left out, the model that comes with the package. One that `emotion
+    export` wrote, model.onnx, is answered without PyTorch, on the processor.
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 
     def __init__(
-        self, model: str | os.PathLike | Checkpoint | None = None, device: str = "auto", *,
+        self, model: str | os.PathLike | Checkpoint | Exported | None = None, device: str = "auto", *,
         windows: WindowConfig = WindowConfig(), segments: SegmentConfig = SegmentConfig(),
         speech: SpeechConfig | None = SpeechConfig(),
     ):
-        self.checkpoint = model if isinstance(model, Checkpoint) else checkpoint.read(model or BUNDLED)
-        self.device = choose_device(device)
         self.windows, self.segments, self.speech = windows, segments, speech
-        self._detector = SpeechDetector().to(self.device).eval() if speech else None
-        self._model = channels_last(self.checkpoint.model.to(self.device)).eval()
-        self._frontend = self.checkpoint.frontend.to(self.device).eval()
-        settings = self.checkpoint.frontend.config
-        reach = self._model.reach
-        self._step_samples = reach.hop * settings.hop_samples
-        self._first_step = reach.centre * settings.hop_samples / settings.sample_rate
-        self._grid = Grid.of(windows, settings.sample_rate, self._step_samples)
+        self._engine = _engine(model, device, detects=speech is not None)
+        self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model itself. Raises: ValueError for an exported one."""
+        return self._in_torch.checkpoint
+
+    @property
+    def device(self):
+        """What it computes on: a torch.device, or "cpu" for an exported model."""
+        return self._engine.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits of all in the model that decides an answer."""
+        return self._engine.fingerprint
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Emotions that the model tells apart, in the order of the probabilities."""
-        return self.checkpoint.labels
+        return self._engine.labels
 
     @property
     def sample_rate(self) -> int:
         """Rate in Hz at which the model hears; recordings of any rate are resampled to it."""
-        return self.checkpoint.frontend.config.sample_rate
+        return self._engine.sample_rate
 
     @property
     def step_seconds(self) -> float:
         """Time from one step of the timeline to the next."""
-        return self._step_samples / self.sample_rate
+        return self._engine.step_samples / self.sample_rate
 
     def analyze(
         self, source: Any, sample_rate: int | None = None, *,
@@ -131,11 +140,18 @@ class Analyzer:
         return Stream(self, sample_rate, name)
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
-        """Log-mel as the front end computes it. Shape: waveform (samples,) at the model's rate -> (frames, bands)."""
-        batch = torch.from_numpy(waveform)[None].to(self.device)
-        with torch.inference_mode():
-            mel, _ = self._frontend.log_mel(batch, torch.tensor([len(waveform)], device=self.device))
-        return mel[0, 0].cpu().numpy()
+        """Log-mel as the front end computes it. Shape: waveform (samples,) at the model's rate -> (frames, bands).
+
+        Raises: ValueError for an exported model.
+        """
+        return self._in_torch.spectrogram(waveform)
+
+    @property
+    def _in_torch(self) -> Engine:
+        if isinstance(self._engine, Exported):
+            raise ValueError("an exported model only answers: its weights and front end are one graph. Give the model "
+                             "that it was exported from.")
+        return self._engine
 
     def _recordings(self, source: Any, sample_rate: int | None, name: str, separate: bool) -> Iterator[Recording]:
         """One recording, or one for each channel."""
@@ -188,7 +204,6 @@ class Analyzer:
         self._answer(queue)
         yield from (self._result(job) for job in jobs)
 
-    @torch.inference_mode()
     def _answer(self, queue: list[Window]) -> None:
         """Ask the model for every window, batched by length; the batch a window is in does not change its answer."""
         queue = sorted(queue, key=lambda window: len(window.waveform))
@@ -196,33 +211,22 @@ class Analyzer:
             longest = len(queue[-1].waveform)  # long windows first: memory is taken once
             size = max(1, int(BATCH_SECONDS * self.sample_rate / longest))
             batch, queue = queue[-size:], queue[:-size]
-            waveforms = torch.zeros(len(batch), longest)
+            waveforms = np.zeros((len(batch), longest), np.float32)
             for row, window in zip(waveforms, batch):
-                row[: len(window.waveform)] = torch.from_numpy(window.waveform)
-            num_samples = torch.tensor([len(window.waveform) for window in batch], device=self.device)
-            statistics = None
-            if batch[0].job.recording.statistics is not None:
-                statistics = tuple(
-                    torch.stack(part).to(self.device) for part in zip(*(w.job.recording.statistics for w in batch))
-                )
-            mel, prosody, lengths = self._frontend(waveforms.to(self.device), num_samples, statistics)
-            output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
-            probabilities = self.checkpoint.calibration.apply_utterance(output.logits).cpu().numpy()
-            steps = self.checkpoint.calibration.apply_steps(output.step_logits).cpu().numpy()
-            speech = self._speech(waveforms, [len(window.waveform) for window in batch], output.step_lengths.tolist())
+                row[: len(window.waveform)] = window.waveform
+            num_samples = np.array([len(window.waveform) for window in batch])
+            statistics = [window.job.recording.statistics for window in batch]
+            answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics[0] is not None else []))
             for i, window in enumerate(batch):
-                window.finish(probabilities[i], steps[i, : output.step_lengths[i]], speech[i])
-
-    def _speech(self, waveforms: Tensor, num_samples: list[int], step_lengths: list[int]) -> list[np.ndarray]:
-        """Probability of speech at each step. Shape: (steps,) for each waveform."""
-        if self._detector is None:
-            return [np.ones(steps, np.float32) for steps in step_lengths]
-        chunks = self._detector(waveforms.to(self.device), self.sample_rate).cpu().numpy()
-        counts = [max(1, math.ceil(samples / self.sample_rate / CHUNK_SECONDS)) for samples in num_samples]
-        return [at(self._times(steps), row[:count]) for steps, row, count in zip(step_lengths, chunks, counts)]
+                count = int(answers.step_lengths[i])
+                speech = np.ones(count, np.float32)
+                if self.speech is not None:
+                    chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
+                    speech = at(self._times(count), answers.speech[i, :chunks])
+                window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech)
 
     def _times(self, count: int) -> np.ndarray:
-        return self._first_step + self.step_seconds * np.arange(count)
+        return self._engine.first_step_seconds + self.step_seconds * np.arange(count)
 
     def _job(self, recording: Recording) -> Job:
         return Job(recording, Quality(self.sample_rate), self._grid)
@@ -247,10 +251,10 @@ class Analyzer:
             step_speech=speech,
             segments=segment(
                 steps, self.labels, self.step_seconds, duration, self.segments, spoken,
-                self.checkpoint.calibration.unknown_below,
+                self._engine.unknown_below,
             ),
             flags=self._flags(job.quality, speech, duration),
-            unknown_below=self.checkpoint.calibration.unknown_below,
+            unknown_below=self._engine.unknown_below,
             channel=job.recording.channel,
         )
 
@@ -285,7 +289,7 @@ class Analyzer:
             step_speech=np.concatenate([answer.step_speech for answer in answers]),
             segments=turns,
             flags=tuple(sorted(flags)),
-            unknown_below=self.checkpoint.calibration.unknown_below,
+            unknown_below=self._engine.unknown_below,
         )
 
 
@@ -350,6 +354,26 @@ class Stream:
             steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
             self._told += len(times)
         return steps
+
+
+def _engine(model: Any, device: str, detects: bool) -> Engine | Exported:
+    """What answers windows: Exported, or the same in PyTorch, which is imported only for it."""
+    if not isinstance(model, Exported):
+        if not isinstance(model, (str, os.PathLike)) or Path(model).suffix.lower() != ".onnx":
+            try:
+                from . import checkpoint
+                from .engine import Engine
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(f"{error.name} is not installed, and without it only an exported model "
+                                          "answers. Give a model.onnx that `emotion export` wrote.") from None
+            if not isinstance(model, checkpoint.Checkpoint):
+                model = checkpoint.read(model or BUNDLED)
+            return Engine(model, device, detects)
+        model = Exported(model)
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
+                         "give the model that it was exported from.")
+    return model
 
 
 def _is_file(source: Any) -> bool:

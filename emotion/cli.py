@@ -20,13 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if getattr(options, "threads", None):
+    if getattr(options, "threads", None) and not _is_exported(options):
         import torch
 
         torch.set_num_threads(options.threads)
     try:
         return options.run(options) or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"emotion {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("source", metavar="FILE")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
     computing(plot)
+
+    export = command("export", _export, "Write a model as one ONNX file that needs no PyTorch to answer.")
+    export.add_argument("model", metavar="MODEL", nargs="?", help="experiment folder or file (default: the bundled)")
+    export.add_argument("-o", "--output", required=True, metavar="ONNX", help="such as model.onnx")
 
     train = command("train", _train, "Train a model; goes on where an interrupted training was.")
     for name in ("conf", "train", "valid", "exp"):
@@ -142,16 +146,28 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} must be numbers with commas between them") from None
 
 
+def _is_exported(options: argparse.Namespace) -> bool:
+    return Path(getattr(options, "model", None) or "").suffix.lower() == ".onnx"
+
+
+def _analyzer(options: argparse.Namespace):
+    """The Analyzer of --model, --device and --threads."""
+    from .analyzer import Analyzer
+    from .exported import Exported
+
+    model = Exported(options.model, options.threads) if _is_exported(options) else options.model
+    return Analyzer(model, options.device)
+
+
 def _score(options: argparse.Namespace) -> int:
     from . import audio, scores
-    from .analyzer import Analyzer
 
     source = options.source
     if os.path.isdir(source) and not options.output:
         raise ValueError(f"{source} is a folder: its scores need a table. Add -o scores.csv.")
     if options.output:
         scores.check_path(options.output)
-    analyzer = Analyzer(options.model, options.device)
+    analyzer = _analyzer(options)
     if not options.output:
         print(_readable(analyzer.analyze(source)))
         return 0
@@ -214,15 +230,21 @@ def _readable(answer) -> str:
 
 def _plot(options: argparse.Namespace) -> None:
     from . import audio, plot
-    from .analyzer import Analyzer
 
-    analyzer = Analyzer(options.model, options.device)
+    analyzer = _analyzer(options)
     waveform = audio.read(options.source, analyzer.sample_rate)
     output = options.output or Path(options.source).with_suffix(".png").name
     timeline = analyzer.analyze(options.source)
     hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
     plot.recording(waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output)
     print(output)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from . import analyzer, checkpoint, export
+
+    export.export(checkpoint.read(options.model or analyzer.BUNDLED), options.output)
+    print(options.output)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
+from .detector import SpeechDetector
 from .exported import FORMAT, INPUTS, OUTPUTS
 from .features import Mel
 from .masking import mask
 from .settings import to_plain
-from .speech import CHUNK_SECONDS, SpeechDetector
+from .speech import CHUNK_SECONDS
 
 OPSET = 17
 TOLERANCE = 1e-4  # in logits, between the file and PyTorch

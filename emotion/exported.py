@@ -16,17 +16,19 @@ OUTPUTS = ("logits", "step_logits", "step_lengths", "speech")
 
 class Answers(NamedTuple):
     """Shape: probabilities (batch, classes); step_probabilities (batch, steps, classes), of which the first
-    step_lengths (batch,) count; speech (batch, chunks), the probability that somebody speaks in each chunk."""
+    step_lengths (batch,) count; speech (batch, chunks), the probability that somebody speaks in each chunk, or None
+    where nobody asked for it."""
 
     probabilities: np.ndarray
     step_probabilities: np.ndarray
     step_lengths: np.ndarray
-    speech: np.ndarray
+    speech: np.ndarray | None
 
 
 class Exported:
     """Network, front end and speech detector as one graph, and all that is needed to use them.
 
+    device: where it computes; here always the processor.
     Step i is centred on first_step_seconds + i * step_samples / sample_rate, chunk i on (i + 0.5) * chunk_seconds.
     card, train_speakers, valid_speakers: as in the Checkpoint that was exported; so is the fingerprint.
 
@@ -34,6 +36,8 @@ class Exported:
     Raises: FileNotFoundError, ValueError for a file that is damaged, foreign or too new, ModuleNotFoundError where
         onnxruntime is not installed.
     """
+
+    device = "cpu"
 
     def __init__(self, path: str | os.PathLike, num_threads: int | None = None):
         if not Path(path).is_file():

@@ -66,7 +66,7 @@ def write(
                     file.write(json.dumps(answer.to_dict()) + "\n")
             yield answer
     meta = {
-        "model": analyzer.checkpoint.fingerprint, "labels": analyzer.labels,
+        "model": analyzer.fingerprint, "labels": analyzer.labels,
         "windows": to_plain(analyzer.windows), "segments": to_plain(analyzer.segments),
     }
     with _growing(path.with_name(path.name + ".meta.json")) as file:

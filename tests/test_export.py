@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import subprocess
@@ -7,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from emotion import Analyzer, audio, checkpoint, labels
 from emotion.analyzer import BUNDLED
 from emotion.calibration import Calibration
+from emotion.cli import main
+from emotion.detector import SpeechDetector
 from emotion.export import export
 from emotion.exported import Exported
 from emotion.features import FrontendConfig
 from emotion.models import MODELS
-from emotion.speech import CHUNK, CHUNK_SECONDS, SpeechDetector
+from emotion.speech import CHUNK, CHUNK_SECONDS
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("onnxruntime", reason="needs the export extra")
@@ -172,6 +176,34 @@ def test_real_speech_is_answered_as_by_the_bundled_model(corpora, pattern, tmp_p
         assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < 1e-4
 
 
+def test_the_analyzer_answers_from_the_file_as_from_the_checkpoint(path, voice):
+    long = np.tile(voice, 8)  # over one window
+    exported, expected = (Analyzer(model, "cpu").analyze(long, 16_000) for model in (path, built("serial")))
+    for name in ("probabilities", "step_times", "step_probabilities", "step_speech"):
+        assert np.abs(getattr(exported, name) - getattr(expected, name)).max() < 1e-4
+    assert (exported.labels, exported.label, exported.flags) == (expected.labels, expected.label, expected.flags)
+    assert [(s.start_seconds, s.label) for s in exported.segments] == [
+        (s.start_seconds, s.label) for s in expected.segments
+    ]
+
+
+def test_a_folder_is_scored_where_there_is_no_torch(path, voice, tmp_path):
+    soundfile.write(tmp_path / "voice.wav", voice, 16_000)
+    code = (
+        "import sys\nfor name in ('torch', 'torchaudio', 'safetensors', 'silero_vad'): sys.modules[name] = None\n"
+        "from emotion.cli import main\n"
+        f"sys.exit(main(['score', '.', '-o', 'scores.csv', '--model', {str(path)!r}, '--threads', '1']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(audio.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    heard = Analyzer(built("serial"), "cpu").analyze(tmp_path / "voice.wav")
+    (row,) = csv.DictReader(open(tmp_path / "scores.csv"))
+    assert [float(row[f"p_{label}"]) for label in heard.labels] == pytest.approx(heard.probabilities, abs=1e-4)
+
+
 # invariance
 
 def test_neither_the_padding_nor_the_batch_changes_an_answer(pair):
@@ -267,6 +299,30 @@ def test_a_missing_package_is_named_with_what_installs_it(tiny, tmp_path, monkey
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ModuleNotFoundError, match=r"emotion\[export\]"):
         export(tiny, tmp_path / "model.onnx")
+
+
+def test_an_exported_model_has_no_checkpoint_to_show(path, voice):
+    for asked in (lambda analyzer: analyzer.checkpoint, lambda analyzer: analyzer.spectrogram(voice)):
+        with pytest.raises(ValueError, match="Give the model that it was exported from"):
+            asked(Analyzer(path))
+
+
+def test_an_exported_model_is_refused_on_another_device(path):
+    with pytest.raises(ValueError, match="Choose auto or cpu"):
+        Analyzer(path, "cuda")
+
+
+def test_without_pytorch_other_models_are_refused(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "emotion.engine", None)
+    with pytest.raises(ModuleNotFoundError, match="emotion export"):
+        Analyzer()
+    assert Analyzer(path).labels == built("serial").labels
+
+
+def test_the_command_writes_what_the_analyzer_reads(tmp_path, capsys):
+    assert main(["export", "-o", str(tmp_path / "model.onnx")]) == 0
+    assert Analyzer(tmp_path / "model.onnx").fingerprint == checkpoint.read(BUNDLED).fingerprint
+    assert "model.onnx" in capsys.readouterr().out
 
 
 def test_answering_needs_onnxruntime(path, monkeypatch):

@@ -14,9 +14,10 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["slopes", "speech", "timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["exported", "slopes", "speech", "timeline", "models.signature", "train"], ""),
 
     "audio": "media",
+    "live": "audio",
     "prosody": "masking slopes",
     "features": "masking prosody slopes",
     "blocks": "masking",
@@ -28,8 +29,11 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "datacheck": "datadir labels",
     "splits": "datadir",
 
+    "detector": "speech",
     "windows": "quality",
-    "analyzer": "audio checkpoint hardware quality speech timeline windows",
+    "engine": "checkpoint detector exported hardware",
+    "analyzer": "audio checkpoint engine exported quality speech timeline windows",
+    "export": "checkpoint detector exported features masking settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
@@ -39,10 +43,11 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.dataset": "audio datadir labels",
     "train.losses": "",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset train.losses",
-    "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot train.config train.dataset "
-                 "train.losses train.system",
+    "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot settings train.config "
+                 "train.dataset train.losses train.system",
 
-    "cli": "emotion analyzer audio datacheck datadir evaluate plot scores splits train.config train.fit",
+    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported plot scores splits "
+           "train.config train.fit",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train only inside functions

@@ -116,7 +116,7 @@ def test_the_meta_file_tells_the_model_and_all_options(analyzer, tmp_path):
     list(scores.write(ANSWERS, tmp_path / "scores.csv", analyzer))
     meta = json.loads((tmp_path / "scores.csv.meta.json").read_text())
     assert meta == {
-        "model": analyzer.checkpoint.fingerprint, "labels": list(LABELS),
+        "model": analyzer.fingerprint, "labels": list(LABELS),
         "windows": to_plain(analyzer.windows), "segments": to_plain(analyzer.segments),
     }
     assert (meta["windows"]["hop_seconds"], meta["segments"]["shortest_seconds"]) == (4.0, 0.25)

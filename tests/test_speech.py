@@ -4,7 +4,8 @@ import silero_vad
 import torch
 
 from emotion import audio
-from emotion.speech import CHUNK, RATE, SpeechConfig, SpeechDetector, at, stretches
+from emotion.detector import SpeechDetector
+from emotion.speech import CHUNK, RATE, SpeechConfig, at, stretches
 
 PLAIN = SpeechConfig(bridge_seconds=0, shortest_seconds=0)
 

@@ -108,7 +108,8 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, override):
     ("schedule", "linear"), ("averaging", "mean"),
     ("clip_by", "rank"), ("balance", "both"), ("ema_decay", 1.0), ("swa_start", -0.1),
     ("warmup_epochs", -1), ("stop_patience", -1), ("plateau_patience", -1), ("weight_decay", -0.1),
-    ("most_per_speaker", -1), ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5), ("teacher_temperature", 0.0),
+    ("most_per_speaker", -1), ("focal_gamma", -1.0), ("sex_weight", -1.0), ("teacher_weight", 1.5),
+    ("teacher_temperature", 0.0),
 ])
 def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, value):
     with pytest.raises(SettingError, match=f"fit.{setting}"):
