@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("exp", metavar="EXP")
         sub.add_argument("directory", metavar="DATA_DIR")
         computing(sub, model=False)
+    calibrate.add_argument(
+        "--hold-back", type=float, default=0.0, metavar="SHARE", help="call this share of them, the least sure, unknown"
+    )
     evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP)")
     evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
     evaluate.add_argument(
@@ -260,7 +263,7 @@ def _train(options: argparse.Namespace) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from .evaluate import calibrate
 
-    calibrate(options.exp, options.directory, options.device)
+    calibrate(options.exp, options.directory, options.device, options.hold_back)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -148,7 +148,7 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
     if pipes and not allow_pipes:
         raise DataError(
             f"{directory / 'wav.scp'} has shell commands, not paths, for {few(pipes)}: reading runs programs "
-            "of their author. Convert the audio to files, or pass allow_pipes=True if you trust them."
+            "of their author. Convert the audio to files, or read it in Python with allow_pipes=True if you trust them."
         )
     if lost := {recording for recording, *_ in spans.values()} - wavs.keys():
         raise DataError(f"{directory}: segments cuts {few(lost)}, which wav.scp lacks. {_FIX}")

@@ -18,7 +18,7 @@ import torch
 
 from . import audio, checkpoint, datadir, metrics, plot
 from .analyzer import Analyzer, FileError, Recording
-from .calibration import Calibration, fit_temperature
+from .calibration import Calibration, fit_temperature, fit_threshold
 from .datadir import DataError, Utterance
 from .timeline import Timeline
 
@@ -149,9 +149,10 @@ def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequ
     )
 
 
-def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Calibration:
+def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_back: float = 0.0) -> Calibration:
     """Fit the temperatures on the validation speakers and store them in the model; draws EXP/reliability.png.
 
+    hold_back: share of these utterances, the least sure ones, that the model is to call unknown.
     The step temperature makes each step of the timeline as sure of its utterance's label as it is right.
     Raises DataError where a speaker of the directory was heard in training.
     """
@@ -173,6 +174,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto") -> Cali
         step=fit_temperature(torch.tensor(steps).clamp(min=1e-12).log(), torch.tensor(step_targets)),
     )
     calibrated = fitted.apply_utterance(torch.tensor(probabilities).clamp(min=1e-12).log()).numpy()
+    fitted = replace(fitted, unknown_below=fit_threshold(torch.tensor(calibrated), hold_back))
     plot.reliability(targets, probabilities, Path(exp_dir) / "reliability.png", calibrated=calibrated)
     chose = {*model.valid_speakers, *(u.speaker for u in utterances)}  # whoever calibrates cannot test
     checkpoint.write(replace(model.with_calibration(fitted), valid_speakers=tuple(sorted(chose))), path)
@@ -304,13 +306,14 @@ def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
 def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
     """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test."""
     members: dict[int, list[Posteriors]] = defaultdict(list)
-    for root in roots:
-        for folds in _by_seed(Path(root), table).values():
+    found = {str(root): _by_seed(Path(root), table) for root in roots}
+    covered = {root: sorted(next(iter(seeds.values()))) for root, seeds in found.items()}
+    if len(set(map(tuple, covered.values()))) > 1:
+        raise DataError(f"the folders cover different folds {covered}. Finish the missing trainings first.")
+    for seeds in found.values():
+        for folds in seeds.values():
             for k, part in folds.items():
                 members[k].append(part)
-    if len({len(parts) for parts in members.values()}) > 1:
-        counts = {k: len(parts) for k, parts in sorted(members.items())}
-        raise DataError(f"the folds have ensembles of different sizes {counts}. Finish the missing trainings first.")
     return {k: Posteriors.mean(parts) for k, parts in members.items()}
 
 

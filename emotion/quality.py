@@ -34,26 +34,29 @@ class Quality:
         held, width, hop = np.concatenate([self._rest, block]), len(self._window), round(HOP_SECONDS * self.sample_rate)
         count = max(0, (len(held) - width - self._next) // hop + 1)
         if count:
-            self._look(np.lib.stride_tricks.sliding_window_view(held[self._next :], width)[::hop][:count])
+            frames = np.lib.stride_tricks.sliding_window_view(held[self._next :], width)[::hop]
+            power, high_power = self._look(frames[:count])
+            self.power, self.high_power = self.power + power, self.high_power + high_power
         start = self._next + count * hop
         self._rest, self._next = held[start:], max(0, start - len(held))
 
-    def _look(self, frames: np.ndarray) -> None:
+    def _look(self, frames: np.ndarray) -> tuple[float, float]:
+        """Power of all frames together, and that above TELEPHONE_HZ."""
         spectrum = np.fft.rfft(frames * self._window)
         power = spectrum.real**2 + spectrum.imag**2
-        self.power += float(power.sum())
-        self.high_power += float(power[:, round(len(self._window) * TELEPHONE_HZ / self.sample_rate) :].sum())
+        return float(power.sum()), float(power[:, round(len(self._window) * TELEPHONE_HZ / self.sample_rate) :].sum())
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Names of what holds, in the order above."""
         seconds = self.num_samples / self.sample_rate
-        if not self.power and 0 < len(self._rest) < len(self._window):  # all there is, shorter than a frame
-            self._look(np.pad(self._rest, (0, len(self._window) - len(self._rest)))[None])
+        power, high_power = self.power, self.high_power
+        if self.num_samples < len(self._window):  # all there is, shorter than a frame
+            power, high_power = self._look(np.pad(self._rest, (0, len(self._window) - len(self._rest)))[None])
         found = {
             "short": seconds < SHORT_SECONDS,
             "silent": self.energy < SILENT_POWER * self.num_samples,
             "clipped": self.num_clipped > CLIPPED_SHARE * self.num_samples,
-            "band_limited": self.sample_rate > 2 * TELEPHONE_HZ and self.high_power < FAINT_SHARE * self.power,
+            "band_limited": self.sample_rate > 2 * TELEPHONE_HZ and high_power < FAINT_SHARE * power,
         }
         return tuple(name for name, holds in found.items() if holds)

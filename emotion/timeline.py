@@ -129,26 +129,27 @@ def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
 def segment(
     probabilities: np.ndarray, labels: tuple[str, ...], step_seconds: float, duration_seconds: float,
     config: SegmentConfig = SegmentConfig(), stretches: Sequence[tuple[int, int]] | None = None,
-    unknown_below: float = 0.0,
+    unknown_below: float = 0.0, first_seconds: float | None = None,
 ) -> tuple[Segment, ...]:
     """Segments that cover the stretches without gap, in a stretch no two neighbours won by the same class.
 
-    Step i stands for the time from i to i + 1 times step_seconds; the last segment ends with the recording. A last
-    step that begins with the recording's end, as a frame is centred there, is left out. Nothing is smoothed from one
-    stretch into the next. stretches: (first step, step behind the last) where somebody speaks; None: all is one. What
-    is less sure than unknown_below is called unknown.
+    A step stands for the time nearest to its centre, first_seconds + i * step_seconds (left out: half a step); the last
+    segment ends with the recording. A last step that begins with the recording's end is left out. Nothing is smoothed
+    from one stretch into the next. What is less sure than unknown_below is called unknown.
+    stretches: (first step, step behind the last) where somebody speaks; None: all is one.
 
     Shape: probabilities (steps, classes).   Unit: seconds.
     """
-    inside = max(1, math.ceil((duration_seconds - 0.001) / step_seconds))  # times are told in milliseconds
+    before = 0.0 if first_seconds is None else first_seconds - step_seconds / 2  # where the first step begins
+    inside = max(1, math.ceil((duration_seconds - before - 0.001) / step_seconds))  # times are told in milliseconds
     width, fewest = round(config.smoothing_seconds / step_seconds), config.shortest_seconds / step_seconds
     segments = []
     for first, last in [(0, len(probabilities))] if stretches is None else stretches:
         smoothed = smooth(probabilities[first:last], width)[: inside - first]
         for start, end, winner in _merged(smoothed, fewest):
             mean = smoothed[start:end].mean(0).tolist()
-            begin, stop = (first + start) * step_seconds, (first + end) * step_seconds
-            stop = duration_seconds if first + end >= inside else min(stop, duration_seconds)
+            begin = max(0.0, before + (first + start) * step_seconds) if first + start else 0.0
+            stop = duration_seconds if first + end >= inside else before + (first + end) * step_seconds
             label = labels[winner] if mean[winner] >= unknown_below else "unknown"
             segments.append(Segment(round(begin, 3), round(stop, 3), label, mean[winner], tuple(mean)))
     return tuple(segments)

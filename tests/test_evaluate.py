@@ -209,6 +209,14 @@ def test_calibration_lowers_the_nll_on_its_data_and_changes_no_label(experiment,
     assert (experiment / "reliability.png").stat().st_size > 0
 
 
+def test_calibration_holds_back_the_share_that_is_least_sure(experiment, tmp_path):
+    directory = corpus(tmp_path / "valid", "b c d")
+    fitted = evaluate.calibrate(experiment, directory, "cpu", hold_back=0.4)
+    answers = evaluate.timelines(datadir.read(directory), Analyzer(experiment, "cpu"))
+    assert np.mean([answer.label == "unknown" for answer in answers]) == pytest.approx(0.4, abs=0.1)
+    assert 0 < fitted.unknown_below == checkpoint.read(experiment).calibration.unknown_below
+
+
 def test_calibration_is_skipped_the_second_time(experiment, tmp_path, caplog):
     caplog.set_level("INFO")
     fitted = evaluate.calibrate(experiment, corpus(tmp_path / "valid", "b"), "cpu")
@@ -357,7 +365,7 @@ def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
         evaluate.rows([tmp_path])
     other = seeds_of(tmp_path / "other", planted("a-1", [0], [0]))
     both = seeds_of(seeds_of(tmp_path / "both", planted("a-1", [0], [0])), planted("b-1", [0], [0]), fold=2)
-    with pytest.raises(DataError, match="different sizes {1: 2, 2: 1}"):
+    with pytest.raises(DataError, match="the folders cover different folds"):
         evaluate.results(other, both, ensemble=True)
 
 

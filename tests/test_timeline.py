@@ -98,6 +98,13 @@ def test_segments_cover_the_stretches_and_nothing_is_smoothed_from_one_into_the_
     assert [part.confidence for part in parts] == pytest.approx([0.8] * 3)
 
 
+def test_borders_lie_half_way_between_the_centres_of_steps():
+    steps = planted((0, 10), (1, 10))
+    for first, end, border in ((0.0, 1.95, 0.95), (0.05, 2.0, 1.0)):
+        parts = segment(steps, LABELS, 0.1, end, OFF, first_seconds=first)
+        assert spans(parts) == [(0, border, "anger"), (border, end, "fear")]
+
+
 def test_where_nobody_speaks_there_is_no_segment():
     assert segment(planted((0, 10)), LABELS, 0.1, 1.0, OFF, []) == ()
 

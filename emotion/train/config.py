@@ -88,6 +88,11 @@ class Config:
                 f"fit.sex_weight={self.fit.sex_weight} and model.sex_head={self.model.get('sex_head', False)}: the "
                 "second task needs both, its answer and its weight. Set 0.1 and true, or neither."
             )
+        if self.fit.sex_weight and self.augment.mixup_alpha:
+            raise SettingError(
+                f"augment.mixup_alpha={self.augment.mixup_alpha} and fit.sex_weight={self.fit.sex_weight}: a voice "
+                "mixed of two has no sex to learn. Set one of them to 0."
+            )
 
 
 def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import pickle
 import subprocess
 import time
 import warnings
@@ -25,7 +26,6 @@ from ..analyzer import Analyzer
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import choose_device, has_bfloat16
-from ..settings import to_plain
 from . import config as settings
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
@@ -51,14 +51,16 @@ def train(
     """
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
-    if model_path.exists():
-        log.info("%s stands: training is done, skipped", model_path)
-        _tell_if_other(config, exp_dir / "config.yaml")
-        return model_path
     lightning.seed_everything(seed, verbose=False)
-    place = choose_device(device)
     options = {key: value for key, value in config.model.items() if key != "name"}
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme))
+    resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
+    source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or "")}
+    if model_path.exists():
+        log.info("%s stands: training is done, skipped", model_path)
+        _tell_if_other(resolved, source, exp_dir)
+        return model_path
+    place = choose_device(device)
     train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
     ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
     heard = _heard(ancestors, train_set, valid_set)
@@ -66,13 +68,12 @@ def train(
         fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
     if init:
         inherit(fresh, ancestors[str(init)], str(init))
-    resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     origin = {
         "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
-        "init": str(init or ""), "teachers": [str(teacher) for teacher in teachers],
+        "init": source["init"], "teachers": [str(teacher) for teacher in teachers],
         "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
     }
-    _claim(exp_dir, resolved, {**origin, "train": str(train_dir), "valid": str(valid_dir)})
+    _claim(exp_dir, resolved, {**origin, **source})
 
     targets = taught([ancestors[str(teacher)] for teacher in teachers], train_set, config, device)
     system = System(fresh, config, train_set, valid_set, seed, targets)
@@ -177,12 +178,16 @@ def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.S
     return sets[0], sets[1]
 
 
-def _tell_if_other(config: Config, written: Path) -> None:
-    if not written.exists():
+def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:
+    """A warning where the finished training was not the one that is asked for."""
+    try:
+        begun = json.loads((exp_dir / "origin.json").read_text())
+        same = settings.read(exp_dir / "config.yaml") == config
+    except (OSError, ValueError):  # only the model is left, or settings of an older version
         return
-    done, asked = ({**to_plain(part), "model": None} for part in (settings.read(written), config))
-    if done != asked:
-        log.warning("%s tells of other settings than these: for a training with these give another --exp", written)
+    other = [key for key in source if begun.get(key, source[key]) != source[key]] + ([] if same else ["settings"])
+    if other:
+        log.warning("%s was trained with other %s: for these give another --exp", exp_dir, ", ".join(other))
 
 
 def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
@@ -237,6 +242,13 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     )
     if last.exists():
         log.info("resuming from %s", last)
+        try:
+            torch.load(last, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise settings.SettingError(
+                f"{last} is damaged ({type(error).__name__}): nothing can go on from it. Remove {last.parent} to begin "
+                "anew."
+            ) from error
     trainer.fit(
         system, system.train_set.batches(buckets, longest), system.valid_set.in_order(fit.batch_size),
         ckpt_path=last if last.exists() else None, weights_only=True,
@@ -325,8 +337,10 @@ class Epochs(Callback):
 
 def _commit() -> str:
     """The commit of this package, with + where it is changed; empty where it is installed without its repository."""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
+    folder, ask = Path(__file__).parent, {"capture_output": True, "text": True}
     try:
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+        own = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=folder, **ask)
+        describe = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return "" if own.returncode else subprocess.run(describe, cwd=folder, **ask).stdout.strip()
     except OSError:  # no git on this machine
         return ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def experiment(folder: Path, answers: Posteriors | None, calibration: Calibratio
     checkpoint.write(model.with_calibration(calibration), folder / checkpoint.FILE_NAME)
     if answers is not None:
         answers.write(folder / "posteriors.csv")
+        (folder / "scores.json").write_text(json.dumps({"model": checkpoint.read(folder).fingerprint}))
 
 
 def test_every_speaker_is_tested_once_and_both_splits_have_all():

@@ -116,6 +116,12 @@ def test_a_value_that_cannot_train_is_refused_before_anything_is_read(setting, v
         FitConfig(**{setting: value})
 
 
+def test_the_sex_of_mixed_voices_is_not_asked_for(tmp_path):
+    conf = written(tmp_path, "scheme: mini5\nmodel: {name: serial, sex_head: true}")
+    with pytest.raises(SettingError, match="mixed of two has no sex"):
+        config.read(conf, ["fit.sex_weight=0.1", "augment.mixup_alpha=0.2"])
+
+
 def test_a_cosine_that_never_falls_is_refused():
     with pytest.raises(SettingError, match="Train longer"):
         FitConfig(schedule="cosine", max_epochs=3, warmup_epochs=3)

@@ -197,13 +197,26 @@ def test_an_unfinished_training_is_not_gone_on_with_from_another_start(train, tm
         train(tmp_path, max_epochs=2)
 
 
-def test_a_finished_training_with_other_settings_is_told_of(train, tmp_path, caplog):
+def test_a_finished_training_with_other_settings_is_told_of(train, quick, tmp_path, caplog):
     train(tmp_path, max_epochs=1)
     caplog.clear()
     train(tmp_path, max_epochs=1)
-    assert "other settings" not in caplog.text
-    train(tmp_path, max_epochs=1, learning_rate=0.5)
-    assert "tells of other settings than these" in caplog.text
+    assert "was trained with other" not in caplog.text
+    train(tmp_path, max_epochs=1, learning_rate=0.5, seed=2)
+    assert "was trained with other seed, settings: for these give another --exp" in caplog.text
+    caplog.clear()
+    train(tmp_path, replace(quick, model={**quick.model, "se": True}), max_epochs=1)
+    assert "was trained with other settings" in caplog.text
+
+
+def test_a_damaged_resume_file_is_refused_by_name(train, tmp_path):
+    train(tmp_path, max_epochs=1)
+    (tmp_path / "model.safetensors").unlink()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for content in (last.read_bytes()[:1000], b""):
+        last.write_bytes(content)
+        with pytest.raises(SettingError, match="last.ckpt is damaged .* begin anew"):
+            train(tmp_path, max_epochs=2)
 
 
 def test_the_patience_of_a_resumed_training_is_that_of_the_settings(train, tmp_path):

@@ -5,6 +5,7 @@ Its card states what those fold models reached, what models that never heard the
 """
 
 import argparse
+import json
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,8 +39,14 @@ class Fold:
 
 
 def read_fold(exp: Path) -> Fold:
-    """Log-probabilities times the temperature are the logits, but for a constant that softmax ignores."""
-    calibration = checkpoint.read(exp).calibration
+    """Log-probabilities times the temperature are the logits, but for a constant that softmax ignores.
+
+    Raises: SystemExit where the answers are not those of the model beside them.
+    """
+    model = checkpoint.read(exp)
+    if json.loads((exp / "scores.json").read_text())["model"] != model.fingerprint:
+        raise SystemExit(f"pack.py: {exp}/{POSTERIORS} is of another model than stands there. Evaluate it again.")
+    calibration = model.calibration
     answers = Posteriors.read(exp / POSTERIORS)
     return Fold(with_temperature(answers, 1 / calibration.utterance), calibration)
 
@@ -89,6 +96,8 @@ def main() -> None:
     sexes = {u.speaker: u.sex for u in utterances}
     folds = [read_fold(path.parent) for path in sorted(options.root.glob(f"six/fold*/{seed}/{POSTERIORS}"))]
     parts = [fold.answers for fold in folds]
+    if untested := sexes.keys() - {speaker for part in parts for speaker in part.speakers}:
+        raise SystemExit(f"pack.py: no fold tested {datadir.few(untested)}, as the card would say. Finish the folds.")
     # each fold by a temperature that the other folds chose: what it does for speakers it was not fitted on
     crossed = [with_temperature(part, fitted(parts[:k] + parts[k + 1 :])) for k, part in enumerate(parts)]
     raw, calibrated = Posteriors.pool(parts), Posteriors.pool(crossed)
