@@ -64,6 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", metavar="MODEL", nargs="?", help="experiment folder or file (default: the bundled)")
     export.add_argument("-o", "--output", required=True, metavar="ONNX", help="such as model.onnx")
 
+    report = command("report", _report, "Score a folder of recordings into one web page to read and listen to.")
+    report.add_argument("source", metavar="DIR")
+    report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="default: report.html")
+    report.add_argument(
+        "--embed-mb", type=float, default=2.0, metavar="MB",
+        help="recordings up to this size are in the page, larger ones are linked (default: 2; 0: link all)",
+    )
+    report.add_argument(
+        "--embed-total-mb", type=float, default=50.0, metavar="MB", help="of all recordings in the page (default: 50)"
+    )
+    computing(report)
+
     train = command("train", _train, "Train a model; goes on where an interrupted training was.")
     for name in ("conf", "train", "valid", "exp"):
         train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
@@ -163,7 +175,7 @@ def _analyzer(options: argparse.Namespace):
 
 
 def _score(options: argparse.Namespace) -> int:
-    from . import audio, scores
+    from . import scores
 
     source = options.source
     if os.path.isdir(source) and not options.output:
@@ -175,16 +187,44 @@ def _score(options: argparse.Namespace) -> int:
         print(_readable(analyzer.analyze(source)))
         return 0
     if os.path.isdir(source):
-        paths = audio.find(source)
-        if not paths:
-            raise ValueError(f"no recordings below {source}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.")
+        paths = _found(source)
         answers = analyzer.analyze(source)
     else:
         paths = [source]
         answers = _alone(analyzer, source)
-    failed = _follow(scores.write(answers, options.output, analyzer), len(paths))
+    return _tell(_follow(scores.write(answers, options.output, analyzer), len(paths)), len(paths))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from . import report
+
+    report.check_path(options.output)
+    embed = report.EmbedConfig(
+        file_bytes=round(1e6 * options.embed_mb), total_bytes=round(1e6 * options.embed_total_mb)
+    )
+    paths = _found(options.source)
+    analyzer = _analyzer(options)
+    answers = report.write(
+        analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
+    )
+    failed = _follow(answers, len(paths))
+    print(options.output)
+    return _tell(failed, len(paths))
+
+
+def _found(directory: str) -> list[Path]:
+    from . import audio
+
+    paths = audio.find(directory)
+    if not paths:
+        raise ValueError(f"no recordings below {directory}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.")
+    return paths
+
+
+def _tell(failed: list, total: int) -> int:
+    """Name the recordings that failed; the exit code."""
     if failed:
-        print(f"{len(failed)} of {len(paths)} recordings could not be scored:", file=sys.stderr)
+        print(f"{len(failed)} of {total} recordings could not be scored:", file=sys.stderr)
         for error in failed:
             print(f"  {error.name}: {error.reason}", file=sys.stderr)
     return 1 if failed else 0

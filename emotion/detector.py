@@ -2,7 +2,7 @@
 
     waveform -> chunks of 32 ms, each with the 4 ms before -> magnitudes -> convolutions -> LSTM over chunks -> 0 to 1
 
-Chosen by measurement: see recipes/bench/RESULTS.md.
+Chosen by measurement: recipes/bench/RESULTS.md.
 """
 
 from __future__ import annotations

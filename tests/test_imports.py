@@ -36,6 +36,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "export": "checkpoint detector exported features masking settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
+    "report": "analyzer plot timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
 
     "train.augment": "masking settings",
@@ -46,7 +47,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot settings train.config "
                  "train.dataset train.losses train.system",
 
-    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported plot scores splits "
+    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported plot report scores splits "
            "train.config train.fit",
     "__main__": "cli",
 }
