@@ -50,10 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", default="auto", help=DEVICES)
         sub.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all cores)")
 
-    score = command("score", _score, "Score a folder of recordings into a table, or one recording for reading.")
-    score.add_argument("source", metavar="DIR_OR_FILE")
-    score.add_argument("-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder)")
-    computing(score)
+    _score_command(command, computing)
+    listen = command("listen", _listen, "Tell what the microphone hears, second by second, until Ctrl-C.")
+    listen.add_argument("--input", metavar="DEVICE", help="number or name of the microphone (default: the system's)")
+    listen.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
+    listen.add_argument("--timelines", metavar="PATH", help="write the segments at the end, as emotion score does")
+    computing(listen)
 
     plot = command("plot", _plot, "Draw waveform, spectrogram and emotion timeline of one recording.")
     plot.add_argument("source", metavar="FILE")
@@ -63,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "Write a model as one ONNX file that needs no PyTorch to answer.")
     export.add_argument("model", metavar="MODEL", nargs="?", help="experiment folder or file (default: the bundled)")
     export.add_argument("-o", "--output", required=True, metavar="ONNX", help="such as model.onnx")
+
+    convert = command("convert", _convert, "Write segments in another format: corrected in Praat, wanted as a table.")
+    convert.add_argument("source", metavar="FILE", help=".csv .jsonl .parquet .rttm .TextGrid .eaf or .txt (Audacity)")
+    convert.add_argument("output", metavar="PATH", help="one of these endings, .vtt, or none for a Kaldi folder")
 
     report = command("report", _report, "Score a folder of recordings into one web page to read and listen to.")
     report.add_argument("source", metavar="DIR")
@@ -108,6 +114,25 @@ def _parser() -> argparse.ArgumentParser:
     _results_command(command)
     _data_commands(commands, command)
     return parser
+
+
+def _score_command(command, computing) -> None:
+    score = command("score", _score, "Score a folder of recordings into a table, or one recording for reading.")
+    score.add_argument("source", metavar="SOURCE", help="a folder, a recording, or -: WAV or --raw from standard input")
+    score.add_argument("-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder)")
+    score.add_argument(
+        "--timelines", metavar="PATH",
+        help="also write the segments: .csv .jsonl .parquet .rttm or a Kaldi folder; of one recording also .TextGrid "
+             ".eaf .vtt and .txt (Audacity)",
+    )
+    score.add_argument("--channels", choices=("mix", "separate"), default="mix", help="mixed, or each by itself")
+    score.add_argument(
+        "--turns", metavar="FILE", help="where to listen, instead of finding speech: Kaldi segments, .rttm or .csv"
+    )
+    score.add_argument("--raw", metavar="SAMPLES", help="of standard input: u8, s16le, s24le, s32le, f32le or f64le")
+    score.add_argument("--rate", type=_positive, metavar="HZ", help="of raw samples")
+    score.add_argument("--raw-channels", type=_positive, default=1, metavar="N", help="of raw samples (default: 1)")
+    computing(score)
 
 
 def _results_command(command) -> None:
@@ -165,51 +190,159 @@ def _is_exported(options: argparse.Namespace) -> bool:
     return Path(getattr(options, "model", None) or "").suffix.lower() == ".onnx"
 
 
-def _analyzer(options: argparse.Namespace):
+def _analyzer(options: argparse.Namespace, **settings):
     """The Analyzer of --model, --device and --threads."""
     from .analyzer import Analyzer
     from .exported import Exported
 
     model = Exported(options.model, options.threads) if _is_exported(options) else options.model
-    return Analyzer(model, options.device)
+    return Analyzer(model, options.device, **settings)
 
 
 def _score(options: argparse.Namespace) -> int:
-    from . import scores
+    from . import formats, scores
+    from .analyzer import FileError
 
-    source = options.source
-    if os.path.isdir(source) and not options.output:
-        raise ValueError(f"{source} is a folder: its scores need a table. Add -o scores.csv.")
+    is_folder = os.path.isdir(options.source)
+    if is_folder and not (options.output or options.timelines):
+        raise ValueError(f"{options.source} is a folder: its scores need a table. Add -o scores.csv.")
+    if options.turns and (options.source == "-" or options.channels == "separate"):
+        raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
     if options.output:
         scores.check_path(options.output)
+    if options.timelines:
+        formats.check_path(options.timelines)
+    paths = _found(options.source) if is_folder else [options.source]
     analyzer = _analyzer(options)
-    if not options.output:
-        print(_readable(analyzer.analyze(source)))
-        return 0
-    if os.path.isdir(source):
-        paths = _found(source)
-        answers = analyzer.analyze(source)
-    else:
-        paths = [source]
-        answers = _alone(analyzer, source)
-    return _tell(_follow(scores.write(answers, options.output, analyzer), len(paths)), len(paths))
-
-
-def _report(options: argparse.Namespace) -> int:
-    from . import report
-
-    report.check_path(options.output)
-    embed = report.EmbedConfig(
-        file_bytes=round(1e6 * options.embed_mb), total_bytes=round(1e6 * options.embed_total_mb)
-    )
-    paths = _found(options.source)
-    analyzer = _analyzer(options)
-    answers = report.write(
-        analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
-    )
-    failed = _follow(answers, len(paths))
-    print(options.output)
+    answers = _answers(options, analyzer, paths)
+    if options.output:
+        answers = scores.write(answers, options.output, analyzer, options.channels == "separate")
+    failed, kept = [], []
+    for answer in _followed(answers, len(paths)) if options.output or is_folder else answers:
+        if isinstance(answer, FileError):
+            failed.append(answer)
+            continue
+        if options.timelines:
+            kept.append(answer)
+        if not options.output and not is_folder:
+            print(_readable(answer))
+    if options.timelines:
+        formats.write(kept, options.timelines)
+    if failed and not is_folder:
+        raise ValueError(f"{failed[0].name}: {failed[0].reason}")
     return _tell(failed, len(paths))
+
+
+def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
+    """The answers that are asked for; nothing is read before the first is taken, so that the rate counts reading."""
+    if options.source == "-":
+        yield from _piped(options, analyzer)
+    elif options.turns:
+        yield from _by_turns(analyzer, paths, options.turns)
+    else:
+        source = options.source if os.path.isdir(options.source) else paths
+        yield from analyzer.analyze(source, channels=options.channels)
+
+
+def _piped(options: argparse.Namespace, analyzer) -> Iterator:
+    """The answer to standard input, or one for each of its channels."""
+    from dataclasses import replace
+
+    from .live import piped
+
+    rate, blocks = piped(sys.stdin.buffer, options.raw, options.rate, options.raw_channels)
+    streams: dict = {}
+    for block in blocks:
+        parts = {None: block.mean(0)} if options.channels == "mix" else dict(enumerate(block, 1))
+        for channel, part in parts.items():
+            streams.setdefault(channel, analyzer.stream(rate, "-")).feed(part)
+    if not streams:
+        raise ValueError("standard input holds no samples. Send some.")
+    for channel, stream in streams.items():
+        yield replace(stream.close(), channel=channel)
+
+
+def _by_turns(analyzer, paths: list, turns: str) -> Iterator:
+    """An answer for each path, to the turns that the file tells of it by path, name or stem."""
+    from .analyzer import FileError
+    from .audio import AudioError
+    from .formats import read_spans
+
+    spans = read_spans(turns)
+    for path in map(Path, paths):
+        own = next((spans[key] for key in (str(path), path.name, path.stem) if key in spans), None)
+        try:
+            yield analyzer.analyze(path, spans=own) if own else FileError(
+                str(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
+        except AudioError as error:
+            yield FileError(str(path), f"{error.reason}. {error.remedy}")
+
+
+def _listen(options: argparse.Namespace) -> None:
+    from . import formats
+    from .live import microphone
+    from .windows import WindowConfig
+
+    if options.timelines:
+        formats.check_path(options.timelines)
+    analyzer = _analyzer(options, windows=WindowConfig(length_seconds=4.0, hop_seconds=1.0))
+    device = int(options.input) if (options.input or "").isdecimal() else options.input
+    stream, heard = analyzer.stream(analyzer.sample_rate, "microphone"), 0.0
+    print(f"listening; a moment is told {stream.delay_seconds:.1f} s later. Ctrl-C ends.", file=sys.stderr)
+    blocks = microphone(analyzer.sample_rate, device)
+    try:
+        for block in blocks:
+            if steps := stream.feed(block):
+                print(_moment(steps, analyzer.labels), flush=True)
+            heard += len(block) / analyzer.sample_rate
+            if options.seconds and heard >= options.seconds:
+                break
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        blocks.close()
+    answer = stream.close()
+    print(_readable(answer))
+    if options.timelines:
+        formats.write(answer, options.timelines)
+
+
+def _moment(steps: list, labels: Sequence[str]) -> str:
+    """Some steps as a line for a person."""
+    time_seconds = steps[-1].time_seconds
+    if sum(step.speech for step in steps) < 0.5 * len(steps):
+        return f"{time_seconds:8.1f} s  -"
+    shares = sum(step.probabilities for step in steps) / len(steps)
+    p = float(shares.max())
+    return f"{time_seconds:8.1f} s  {labels[int(shares.argmax())]:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}"
+
+
+def _followed(answers: Iterator, total: int) -> Iterator:
+    """The answers, with progress shown; then how many there were and how fast."""
+    from tqdm import tqdm
+
+    from .analyzer import FileError
+
+    seconds, scored, started = 0.0, 0, time.monotonic()
+    with tqdm(answers, total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
+        for answer in bar:
+            if not isinstance(answer, FileError):
+                seconds, scored = seconds + answer.duration_seconds, scored + 1
+                bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
+            yield answer
+    elapsed = time.monotonic() - started
+    audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
+    print(
+        f"scored {scored} recordings, {audio_length} of audio, in {elapsed:.1f} s: "
+        f"{seconds / elapsed:.0f} s of audio per second", file=sys.stderr,
+    )
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from . import formats
+
+    formats.write(formats.read(options.source), options.output)
+    print(options.output)
 
 
 def _found(directory: str) -> list[Path]:
@@ -230,32 +363,22 @@ def _tell(failed: list, total: int) -> int:
     return 1 if failed else 0
 
 
-def _alone(analyzer, source: str) -> Iterator:
-    """The answer for one recording, which is read when it is asked for: inside the time that is measured."""
-    yield from analyzer.analyze([source])
-
-
-def _follow(answers: Iterator, total: int) -> list:
-    """Show progress over the answers; the FileErrors among them."""
-    from tqdm import tqdm
-
+def _report(options: argparse.Namespace) -> int:
+    from . import report
     from .analyzer import FileError
 
-    failed, seconds, started = [], 0.0, time.monotonic()
-    with tqdm(answers, total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
-        for answer in bar:
-            if isinstance(answer, FileError):
-                failed.append(answer)
-                continue
-            seconds += answer.duration_seconds
-            bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
-    elapsed = time.monotonic() - started
-    audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
-    print(
-        f"scored {total - len(failed)} recordings, {audio_length} of audio, in {elapsed:.1f} s: "
-        f"{seconds / elapsed:.0f} s of audio per second", file=sys.stderr,
+    report.check_path(options.output)
+    embed = report.EmbedConfig(
+        file_bytes=round(1e6 * options.embed_mb), total_bytes=round(1e6 * options.embed_total_mb)
     )
-    return failed
+    paths = _found(options.source)
+    analyzer = _analyzer(options)
+    answers = report.write(
+        analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
+    )
+    failed = [answer for answer in _followed(answers, len(paths)) if isinstance(answer, FileError)]
+    print(options.output)
+    return _tell(failed, len(paths))
 
 
 def _readable(answer) -> str:

@@ -28,15 +28,17 @@ def check_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def columns(labels: Iterable[str]) -> list[str]:
-    """Names of the columns of a score table."""
-    return ["path", "label", "confidence", "entropy", "flags", "duration_seconds", *(f"p_{label}" for label in labels)]
+def columns(labels: Iterable[str], separate: bool = False) -> list[str]:
+    """Names of the columns of a score table; separate: one row for each channel, which is told."""
+    told = ["label", "confidence", "entropy", "flags", "duration_seconds"]
+    return ["path", *(["channel"] if separate else []), *told, *(f"p_{label}" for label in labels)]
 
 
 def row(answer: Timeline) -> dict:
     """One recording as a row; probabilities with six digits."""
     return {
         "path": answer.name,
+        **({} if answer.channel is None else {"channel": answer.channel}),
         "label": answer.label,
         "confidence": f"{answer.confidence:.6f}",
         "entropy": f"{answer.entropy:.6f}",
@@ -47,16 +49,17 @@ def row(answer: Timeline) -> dict:
 
 
 def write(
-    answers: Iterable[Timeline | FileError], path: str | os.PathLike, analyzer: Analyzer,
+    answers: Iterable[Timeline | FileError], path: str | os.PathLike, analyzer: Analyzer, separate: bool = False,
 ) -> Iterator[Timeline | FileError]:
     """Write each Timeline as it comes and hand every answer on; consume it to the end.
 
+    separate: the answers are of single channels.
     The table grows in <path>.part and takes its name when it is whole; <path>.meta.json tells which model made it.
     """
     path = check_path(path)
     with _growing(path) as file:
         if path.suffix.lower() == ".csv":
-            table = csv.DictWriter(file, columns(analyzer.labels), lineterminator="\n")
+            table = csv.DictWriter(file, columns(analyzer.labels, separate), lineterminator="\n")
             table.writeheader()
         for answer in answers:
             if isinstance(answer, Timeline):

@@ -81,6 +81,7 @@ class Timeline:
         """Plain Python values, ready for JSON; without the steps."""
         return {
             "path": self.name,
+            **({} if self.channel is None else {"channel": self.channel}),
             "label": self.label,
             "confidence": self.confidence,
             "entropy": self.entropy,

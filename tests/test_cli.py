@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from emotion import __version__, audio, checkpoint, datadir, labels
+from emotion import __version__, audio, checkpoint, datadir, formats, labels
 from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
 from emotion.cli import main
@@ -118,6 +119,85 @@ def test_one_file_prints_its_label_segments_and_flags(model, voice, tmp_path, ca
         f"{100 * part.confidence:.1f}", "%"]
     assert main(["score", str(record(tmp_path / "b.wav", seconds=0.4)), "--model", model]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "  flags: no_speech, short"
+
+
+def test_segments_are_written_in_the_format_of_the_ending(model, voice, calls, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", voice, 16_000)
+    expected = Analyzer(model, "cpu").analyze(tmp_path / "a.wav").segments
+    for name in ("a.TextGrid", "a.csv", "a.rttm"):
+        assert main(["score", str(tmp_path / "a.wav"), "--model", model, "--timelines", str(tmp_path / name)]) == 0
+        (answer,) = formats.read(tmp_path / name)
+        assert [part.label for part in answer.segments] == [part.label for part in expected]
+    assert main(["convert", str(tmp_path / "a.TextGrid"), str(tmp_path / "b.eaf")]) == 0
+    assert [part.label for part in formats.read(tmp_path / "b.eaf")[0].segments] == [part.label for part in expected]
+    table = tmp_path / "all.jsonl"
+    assert main(["score", str(calls), "--model", model, "--timelines", str(table)]) == 1   # two cannot be read
+    assert len(formats.read(table)) == 3
+    with pytest.raises(SystemExit):
+        main(["score", str(calls), "--channels", "left"])
+    assert main(["score", str(calls), "--model", model, "--timelines", str(tmp_path / "a.doc")]) == 1
+    assert "Rename it" in capsys.readouterr().err
+
+
+def test_each_channel_is_answered_where_that_is_asked(model, tmp_path, capsys):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(9600, 2))
+    soundfile.write(tmp_path / "two.wav", noise, 16_000)
+    out = tmp_path / "scores.jsonl"
+    command = ["score", str(tmp_path / "two.wav"), "--model", model, "-o", str(out), "--channels", "separate"]
+    assert main(command) == 0 and "scored 2 recordings" in capsys.readouterr().err
+    assert [json.loads(line)["channel"] for line in out.read_text().splitlines()] == [1, 2]
+    command[5] = str(tmp_path / "scores.csv")
+    assert main(command) == 0
+    assert [row["channel"] for row in csv.DictReader((tmp_path / "scores.csv").open())] == ["1", "2"]
+
+
+def test_turns_that_are_given_are_answered_one_by_one(model, tmp_path, capsys):
+    (tmp_path / "calls").mkdir()
+    for name in ("a.wav", "b.wav"):
+        record(tmp_path / "calls" / name, seconds=2.0)
+    turns = tmp_path / "turns.rttm"
+    turns.write_text("SPEAKER a 1 0 0.8 <NA> <NA> x <NA> <NA>\nSPEAKER a 1 1 0.8 <NA> <NA> y <NA> <NA>\n")
+    out = tmp_path / "out.csv"
+    command = ["score", str(tmp_path / "calls"), "--model", model, "--turns", str(turns), "--timelines", str(out)]
+    assert main(command) == 1
+    assert "b.wav: " in (said := capsys.readouterr().err) and "Name it there" in said
+    (answer,) = formats.read(out)
+    assert [(part.start_seconds, part.end_seconds, part.speaker) for part in answer.segments] == [
+        (0, 0.8, "x"), (1, 1.8, "y")]
+    assert main([*command[:4], "--turns", str(turns), "-o", str(tmp_path / "s.csv"), "--channels", "separate"]) == 1
+    assert "Leave out --channels separate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_standard_input_gets_the_answer_of_the_file(model, tmp_path, monkeypatch, capsys, separate):
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(20_000, 2))
+    soundfile.write(tmp_path / "two.wav", noise, 16_000, subtype="PCM_16")
+    out, option = tmp_path / "scores.csv", ["--channels", "separate"] if separate else []
+    content = (tmp_path / "two.wav").read_bytes()
+    rows = []
+    for source, sent in ((str(tmp_path / "two.wav"), b""), ("-", content)):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(sent)))
+        assert main(["score", source, "--model", model, "-o", str(out), *option]) == 0
+        rows.append(list(csv.DictReader(out.open())))
+    for file, pipe in zip(*rows, strict=True):
+        assert pipe["path"] == "-" and pipe["label"] == file["label"] and pipe["duration_seconds"] == "1.250"
+        assert float(pipe["confidence"]) == pytest.approx(float(file["confidence"]), abs=1e-4)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content[44:])))
+    assert main(["score", "-", "--model", model, "--raw", "s16le", "--rate", "16000", "--raw-channels", "2"]) == 0
+    assert "-  (1.25 s)" in capsys.readouterr().out
+
+
+def test_what_the_microphone_hears_is_told_until_it_is_enough(model, voice, tmp_path, monkeypatch, capsys):
+    heard = np.tile(voice, 10)[: 9 * 16_000]
+    blocks = (heard[i : i + 8000] for i in range(0, len(heard), 8000))
+    asked = []
+    monkeypatch.setattr("emotion.live.microphone", lambda *arguments: asked.append(arguments) or blocks)
+    out = tmp_path / "said.vtt"
+    assert main(["listen", "--model", model, "--input", "2", "--seconds", "8", "--timelines", str(out)]) == 0
+    said = capsys.readouterr()
+    moments = [line for line in said.out.splitlines() if line.endswith("#") and " s  " in line]
+    assert asked == [(16_000, 2)] and 3 <= len(moments) and "microphone  (8.00 s)" in said.out
+    assert "is told" in said.err and out.read_text().startswith("WEBVTT")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here a file name may be any bytes")
@@ -263,7 +343,7 @@ def test_a_fold_that_the_split_lacks_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["listen"], ["score"], ["data"],
+    [], ["hear"], ["score"], ["data"],
     ["score", "a.wav", "--threads", "0"], ["score", "a.wav", "--threads", "x"],
 ])
 def test_wrong_usage_ends_with_exit_code_2(arguments):

@@ -27,6 +27,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "plot": "metrics timeline",
     "datadir": "labels",
     "datacheck": "datadir labels",
+    "formats": "datadir labels timeline",
     "splits": "datadir",
 
     "detector": "speech",
@@ -47,13 +48,13 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot settings train.config "
                  "train.dataset train.losses train.system",
 
-    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported plot report scores splits "
-           "train.config train.fit",
+    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported formats live plot report scores "
+           "splits train.config train.fit windows",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train only inside functions
     "lightning": "train.fit train.system", "matplotlib": "plot", "sklearn": "metrics", "librosa": "",
-    "omegaconf": "splits train.config", "yaml": "splits train.config",
+    "pandas": "formats", "pyarrow": "formats", "omegaconf": "splits train.config", "yaml": "splits train.config",
 }
 
 
