@@ -384,7 +384,8 @@ def _report(options: argparse.Namespace) -> int:
 def _readable(answer) -> str:
     """A Timeline as lines for a person."""
     name = answer.name.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8, a terminal is
-    lines = [f"{name}  ({answer.duration_seconds:.2f} s)", ""]
+    channel = f", channel {answer.channel}" if answer.channel else ""
+    lines = [f"{name}{channel}  ({answer.duration_seconds:.2f} s)", ""]
     for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
         lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
     lines.append("")

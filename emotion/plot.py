@@ -159,7 +159,8 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
               path: Output, title: str | None = None) -> Figure:
     """Waveform, log-mel and emotions of one recording, one above the other on the same time axis.
 
-    The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS.
+    The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS. Where
+    nobody speaks the emotions are pale.
 
     Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds.
     Raises: ValueError for other shapes, or a label that has no colour.
@@ -233,12 +234,20 @@ def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
     axes.broken_barh([(segment.start_seconds, segment.end_seconds - segment.start_seconds)
                       for segment in timeline.segments], (106, 18),
                      facecolors=[COLOURS[segment.label] for segment in timeline.segments], linewidth=0)
+    axes.broken_barh(_silences(timeline), (0, 100), facecolors="white", alpha=0.8, linewidth=0, zorder=3)
     axes.set_ylim(0, 126)
     axes.set_yticks(range(0, 101, 25))
     _plain(axes, ylabel="probability (%)", xlabel="time (s)")
     axes.spines["left"].set_bounds(0, 100)
     axes.yaxis.label.set_y(50 / 126)
     return handles
+
+
+def _silences(timeline: Timeline) -> list[tuple[float, float]]:
+    """Where nobody speaks, as (start, length) in seconds."""
+    starts = [0.0, *(segment.end_seconds for segment in timeline.segments)]
+    ends = [*(segment.start_seconds for segment in timeline.segments), timeline.duration_seconds]
+    return [(start, end - start) for start, end in zip(starts, ends) if end > start]
 
 
 def _name_segments(axes: Axes, timeline: Timeline) -> None:

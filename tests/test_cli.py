@@ -146,6 +146,8 @@ def test_each_channel_is_answered_where_that_is_asked(model, tmp_path, capsys):
     command = ["score", str(tmp_path / "two.wav"), "--model", model, "-o", str(out), "--channels", "separate"]
     assert main(command) == 0 and "scored 2 recordings" in capsys.readouterr().err
     assert [json.loads(line)["channel"] for line in out.read_text().splitlines()] == [1, 2]
+    assert main([*command[:4], "--channels", "separate"]) == 0
+    assert "two.wav, channel 2  (0.60 s)" in capsys.readouterr().out
     command[5] = str(tmp_path / "scores.csv")
     assert main(command) == 0
     assert [row["channel"] for row in csv.DictReader((tmp_path / "scores.csv").open())] == ["1", "2"]
