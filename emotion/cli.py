@@ -62,6 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
     computing(plot)
 
+    explain = command("explain", _explain, "Draw what in one recording spoke for an emotion and what against it.")
+    explain.add_argument("source", metavar="FILE")
+    explain.add_argument(
+        "-o", "--output", metavar="PNG", help="default: FILE's name with .why.png, in the working directory"
+    )
+    explain.add_argument("--label", metavar="EMOTION", help="default: what the model answers")
+    explain.add_argument(
+        "--start", type=float, metavar="SECONDS",
+        help="with --stop: this part, no longer than a window (default: what speaks most for the emotion)",
+    )
+    explain.add_argument("--stop", type=float, metavar="SECONDS")
+    computing(explain)
+
     export = command("export", _export, "Write a model as one ONNX file that needs no PyTorch to answer.")
     export.add_argument("model", metavar="MODEL", nargs="?", help="experiment folder or file (default: the bundled)")
     export.add_argument("-o", "--output", required=True, metavar="ONNX", help="such as model.onnx")
@@ -405,6 +418,21 @@ def _plot(options: argparse.Namespace) -> None:
     hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
     plot.recording(waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output)
     print(output)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from .explain import draw, explain
+
+    output = options.output or Path(options.source).with_suffix(".why.png").name
+    explanation = explain(
+        _analyzer(options), options.source, label=options.label,
+        start_seconds=options.start, stop_seconds=options.stop,
+    )
+    draw(explanation, output)
+    print(
+        f"{output}: {explanation.label} {100 * explanation.confidence:.1f} %, "
+        f"{explanation.start_seconds:.2f} to {explanation.stop_seconds:.2f} s"
+    )
 
 
 def _export(options: argparse.Namespace) -> None:

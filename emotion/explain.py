@@ -201,7 +201,7 @@ def draw(explanation: Explanation, path: plot.Output, title: str | None = None) 
     Colours add up what is around them, weighted: about one patch of `deletion`. path, Figure: as in `plot`.
     """
     attends = explanation.attention is not None
-    figure = plot._figure(9.0, 5.6 if attends else 4.8)
+    figure = plot.new_figure(9.0, 5.6 if attends else 4.8)
     heights = (3.2, 1, 1) if attends else (3.2, 1)
     grid = figure.add_gridspec(len(heights), 2, width_ratios=(1, 0.025), height_ratios=heights)
     spectrum = figure.add_subplot(grid[0, 0])
@@ -221,7 +221,7 @@ def draw(explanation: Explanation, path: plot.Output, title: str | None = None) 
     figure.align_ylabels((spectrum, *rows))
     here, alone = (100 * share for share in (explanation.confidence, explanation.baseline_confidence))
     answer = f"{explanation.label} {here:.0f} %; its mean spectrum alone {alone:.0f} %"
-    return plot._save(figure, path, title or answer)
+    return plot.save(figure, path, title or answer)
 
 
 def _draw_relevance(axes: Axes, explanation: Explanation):
@@ -237,7 +237,7 @@ def _draw_relevance(axes: Axes, explanation: Explanation):
     ticks = [hz for hz in TICKS_HZ if explanation.band_hz[0] <= hz <= explanation.band_hz[-1]]
     bands = np.interp(ticks, explanation.band_hz, np.arange(len(explanation.band_hz)))
     axes.set_yticks(bands, [f"{hz / 1000:g}" for hz in ticks])
-    plot._plain(axes, ylabel="frequency (kHz)")
+    plot.plain(axes, ylabel="frequency (kHz)")
     return image
 
 
@@ -245,14 +245,14 @@ def _draw_probability(axes: Axes, explanation: Explanation) -> None:
     shares = 100 * explanation.step_probabilities[:, explanation.labels.index(explanation.label)]
     axes.fill_between(explanation.step_times, shares, color=plot.COLOURS.get(explanation.label, plot.GREY), linewidth=0)
     axes.set_ylim(0, 100)
-    plot._plain(axes, ylabel=f"{explanation.label}\n(%)")
+    plot.plain(axes, ylabel=f"{explanation.label}\n(%)")
 
 
 def _draw_attention(axes: Axes, explanation: Explanation) -> None:
     axes.plot(explanation.step_times, len(explanation.attention) * explanation.attention, color=plot.INK, linewidth=1.5)
     axes.axhline(1, color=plot.GREY, linestyle=":", linewidth=1.2)
     axes.set_ylim(0, None)
-    plot._plain(axes, ylabel="attention\n(x average)")
+    plot.plain(axes, ylabel="attention\n(x average)")
 
 
 def _gathered(explanation: Explanation) -> np.ndarray:

@@ -52,7 +52,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: Output, title: str
     totals = counts.sum(axis=1, keepdims=True)
     percent = np.divide(100 * counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     side = 2.6 + 0.72 * len(labels)
-    figure = _figure(side + 0.5, side)
+    figure = new_figure(side + 0.5, side)
     axes = figure.subplots()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for (row, column), share in np.ndenumerate(percent):
@@ -73,7 +73,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: Output, title: str
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.03)
     bar.set_label("percent of the true class (count)", fontsize=10)
     bar.outline.set_visible(False)
-    return _save(figure, path, title)
+    return save(figure, path, title)
 
 
 def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | None = None,
@@ -93,7 +93,7 @@ def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | 
         raise ValueError(f"best_epoch={best_epoch} must be one of the {len(epochs)} epochs from "
                          f"{epochs[0]:.0f} to {epochs[-1]:.0f}: a mark elsewhere would mislead. Pass the "
                          "epoch that was kept.")
-    figure = _figure(7.5, 7.5)
+    figure = new_figure(7.5, 7.5)
     loss, recall, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
     dots = {"marker": "o" if len(epochs) <= 40 else None, "markersize": 3.5}
     legend = {"fontsize": 10, "edgecolor": "none", "framealpha": 0.9, "loc": "best"}
@@ -102,7 +102,7 @@ def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | 
     recall.plot(epochs, 100 * columns["valid_uar"], color=AFTER, **dots)
     rate.plot(epochs, columns["learning_rate"], color=INK, **dots)
     for axes, name in ((loss, "loss"), (recall, "validation UAR (%)"), (rate, "learning rate")):
-        _plain(axes, ylabel=name)
+        plain(axes, ylabel=name)
         if best_epoch is not None:
             axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.5, zorder=0)
     if best_epoch is not None:
@@ -117,7 +117,7 @@ def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | 
     rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     rate.set_xlabel("epoch", fontsize=11)
     figure.align_ylabels()
-    return _save(figure, path, title)
+    return save(figure, path, title)
 
 
 def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
@@ -132,7 +132,7 @@ def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
     series = [("before" if calibrated is not None else "model", probabilities, BEFORE, "o", "--")]
     if calibrated is not None:
         series.append(("after", calibrated, AFTER, "s", "-"))
-    figure = _figure(5.5, 7.4)
+    figure = new_figure(5.5, 7.4)
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 0.28))
     top.set_box_aspect(1)
     below.set_box_aspect(0.28)
@@ -150,9 +150,9 @@ def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
     for handle in legend.legend_handles:
         handle.set_sizes([50])
     top.set(xlim=(0, 100), ylim=(0, 100))
-    _plain(top, ylabel="share right (%)")
-    _plain(below, ylabel="utterances (%)", xlabel="confidence (%)")
-    return _save(figure, path, title)
+    plain(top, ylabel="share right (%)")
+    plain(below, ylabel="utterances (%)", xlabel="confidence (%)")
+    return save(figure, path, title)
 
 
 def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds: float, timeline: Timeline,
@@ -175,7 +175,7 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
         raise ValueError(f"no colour for {', '.join(colourless)}; there are colours for "
                          f"{', '.join(COLOURS)}: two pictures could not be compared by eye. Map the labels "
                          "to these names.")
-    figure = _figure(9.0, 6.6)
+    figure = new_figure(9.0, 6.6)
     grid = figure.add_gridspec(3, 2, width_ratios=(1, 0.14), height_ratios=(1, 1.5, 1.7))
     wave = figure.add_subplot(grid[0, 0])
     spectrum = figure.add_subplot(grid[1, 0], sharex=wave)
@@ -196,7 +196,7 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     figure.align_ylabels((wave, spectrum, emotions))
     figure.draw_without_rendering()  # settles the layout: whether a name fits is known only then
     _name_segments(emotions, timeline)
-    return _save(figure, path, title)
+    return save(figure, path, title)
 
 
 def _draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
@@ -208,7 +208,7 @@ def _draw_waveform(axes: Axes, waveform: np.ndarray, sample_rate: int) -> None:
     axes.fill_between(times, low, high, step="post", color=INK, linewidth=0.4)
     top = 1.1 * max(float(np.abs(waveform).max()), 1e-3)
     axes.set_ylim(-top, top)
-    _plain(axes, ylabel="amplitude")
+    plain(axes, ylabel="amplitude")
 
 
 def _draw_mel(axes: Axes, mel: np.ndarray, hop_seconds: float):
@@ -219,7 +219,7 @@ def _draw_mel(axes: Axes, mel: np.ndarray, hop_seconds: float):
     extent = (-hop_seconds / 2, (len(mel) - 0.5) * hop_seconds, -0.5, mel.shape[1] - 0.5)
     image = axes.imshow(means.T, origin="lower", aspect="auto", cmap="magma", extent=extent, vmax=top,
                         vmin=max(float(means.min()), top - 14))  # 14 nats are 61 dB; below is the room
-    _plain(axes, ylabel="mel band")
+    plain(axes, ylabel="mel band")
     return image
 
 
@@ -237,7 +237,7 @@ def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
     axes.broken_barh(_silences(timeline), (0, 100), facecolors="white", alpha=0.8, linewidth=0, zorder=3)
     axes.set_ylim(0, 126)
     axes.set_yticks(range(0, 101, 25))
-    _plain(axes, ylabel="probability (%)", xlabel="time (s)")
+    plain(axes, ylabel="probability (%)", xlabel="time (s)")
     axes.spines["left"].set_bounds(0, 100)
     axes.yaxis.label.set_y(50 / 126)
     return handles
@@ -283,7 +283,8 @@ def _by_epoch(rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
     return {name: np.array([epochs[epoch].get(name, np.nan) for epoch in sorted(epochs)]) for name in CURVES}
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty picture of so many inches, in the style of all of them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -292,7 +293,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _plain(axes: Axes, ylabel: str, xlabel: str | None = None) -> None:
+def plain(axes: Axes, ylabel: str, xlabel: str | None = None) -> None:
+    """Names the axes, and takes away the frame on top and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=10)
     axes.set_ylabel(ylabel, fontsize=11)
@@ -300,7 +302,8 @@ def _plain(axes: Axes, ylabel: str, xlabel: str | None = None) -> None:
         axes.set_xlabel(xlabel, fontsize=11)
 
 
-def _save(figure: Figure, path: Output, title: str | None) -> Figure:
+def save(figure: Figure, path: Output, title: str | None) -> Figure:
+    """Writes the picture, and hands it back."""
     if title:  # a file's name may hold a dollar sign, which is not mathematics here
         figure.axes[0].set_title(title, fontsize=13, pad=10, parse_math=False)
     figure.savefig(path, bbox_inches="tight", pad_inches=0.12)  # a title wider than the picture widens it

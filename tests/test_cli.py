@@ -170,6 +170,13 @@ def test_turns_that_are_given_are_answered_one_by_one(model, tmp_path, capsys):
     assert "Leave out --channels separate" in capsys.readouterr().err
 
 
+def test_what_spoke_for_an_emotion_is_drawn(model, tmp_path, capsys):
+    path, out = record(tmp_path / "a.wav"), tmp_path / "why.png"
+    assert main(["explain", str(path), "--model", model, "-o", str(out), "--label", "fear"]) == 0
+    assert ": fear " in capsys.readouterr().out and out.read_bytes().startswith(b"\x89PNG")
+    assert main(["explain", str(path), "--model", model, "-o", str(out), "--label", "boredom"]) == 1
+
+
 @pytest.mark.parametrize("separate", [False, True])
 def test_standard_input_gets_the_answer_of_the_file(model, tmp_path, monkeypatch, capsys, separate):
     noise = np.random.default_rng(0).normal(scale=0.1, size=(20_000, 2))

@@ -48,12 +48,14 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot settings train.config "
                  "train.dataset train.losses train.system",
 
-    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate export exported formats live plot report scores "
-           "splits train.config train.fit windows",
+    "explain": "analyzer audio features models plot slopes timeline",
+    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate explain export exported formats live plot "
+           "report scores splits train.config train.fit windows",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train only inside functions
-    "lightning": "train.fit train.system", "matplotlib": "plot", "sklearn": "metrics", "librosa": "",
+    "lightning": "train.fit train.system", "matplotlib": "explain plot", "captum": "explain", "sklearn": "metrics",
+    "librosa": "",
     "pandas": "formats", "pyarrow": "formats", "omegaconf": "splits train.config", "yaml": "splits train.config",
 }
 

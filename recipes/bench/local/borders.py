@@ -3,8 +3,8 @@
 
     local/borders.py EXP:DATA_DIR...     models, each with a data directory of speakers that it never heard
 
-Silence at both ends of each recording is cut to 0.1 s first. Prints a Markdown row: the share of time that has the right
-label, of changes found within half a second, of borders that are such changes, and segments a pair.
+Silence at both ends of each recording is cut to 0.1 s first. Prints a Markdown row: the share of time that has the
+right label, of changes found within half a second, and of borders that are such changes.
 """
 
 import argparse
