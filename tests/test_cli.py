@@ -97,7 +97,7 @@ def test_the_rate_counts_the_time_of_reading_and_scoring(model, calls, tmp_path,
     clock = iter(range(0, 10_000, 10))   # ten seconds pass each time somebody looks
     started = []
     read, look = audio.blocks, lambda: started.append(True) or next(clock)
-    monkeypatch.setattr("emotion.cli.time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr("emotion.scoring.time", SimpleNamespace(monotonic=look))
     monkeypatch.setattr(audio, "blocks", lambda *args: started and read(*args))   # not read before the clock runs
     assert main(["score", str(calls / source), "-o", str(tmp_path / "scores.csv"), "--model", model]) == 0
     assert "scored 1 recordings, 1 s of audio, in 20.0 s: 0 s of audio per second" in capsys.readouterr().err

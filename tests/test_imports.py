@@ -49,8 +49,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
                  "train.dataset train.losses train.system",
 
     "explain": "analyzer audio features models plot slopes timeline",
-    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate explain export exported formats live plot "
-           "report scores splits train.config train.fit windows",
+    "scoring": "analyzer audio exported formats live report scores windows",
+    "cli": "emotion analyzer audio checkpoint datacheck datadir evaluate explain export formats plot scoring splits "
+           "train.config train.fit",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train only inside functions

@@ -1,0 +1,195 @@
+"""What `emotion score`, `listen` and `report` do: answers for folders, files, pipes and microphones."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import audio, formats, live, scores
+from .analyzer import Analyzer, FileError
+from .exported import Exported
+from .windows import WindowConfig
+
+
+def score(options: argparse.Namespace) -> int:
+    """`emotion score`: answers for a folder, a recording or standard input; the exit code."""
+    is_folder = os.path.isdir(options.source)
+    if is_folder and not (options.output or options.timelines):
+        raise ValueError(f"{options.source} is a folder: its scores need a table. Add -o scores.csv.")
+    if options.turns and (options.source == "-" or options.channels == "separate"):
+        raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
+    if options.output:
+        scores.check_path(options.output)
+    if options.timelines:
+        formats.check_path(options.timelines)
+    paths = _found(options.source) if is_folder else [options.source]
+    analyzer = analyzer_of(options)
+    answers = _answers(options, analyzer, paths)
+    if options.output:
+        answers = scores.write(answers, options.output, analyzer, options.channels == "separate")
+    failed, kept = [], []
+    for answer in _followed(answers, len(paths)) if options.output or is_folder else answers:
+        if isinstance(answer, FileError):
+            failed.append(answer)
+            continue
+        if options.timelines:
+            kept.append(answer)
+        if not options.output and not is_folder:
+            print(_readable(answer))
+    if options.timelines:
+        formats.write(kept, options.timelines)
+    if failed and not is_folder:
+        raise ValueError(f"{failed[0].name}: {failed[0].reason}")
+    return _tell(failed, len(paths))
+
+
+def listen(options: argparse.Namespace) -> None:
+    """`emotion listen`: a line for each second of the microphone, and the answer to all of it at the end."""
+    if options.timelines:
+        formats.check_path(options.timelines)
+    analyzer = analyzer_of(options, windows=WindowConfig(length_seconds=4.0, hop_seconds=1.0))
+    device = int(options.input) if (options.input or "").isdecimal() else options.input
+    stream, heard = analyzer.stream(analyzer.sample_rate, "microphone"), 0.0
+    print(f"listening; a moment is told {stream.delay_seconds:.1f} s later. Ctrl-C ends.", file=sys.stderr)
+    blocks = live.microphone(analyzer.sample_rate, device)
+    try:
+        for block in blocks:
+            if steps := stream.feed(block):
+                print(_moment(steps, analyzer.labels), flush=True)
+            heard += len(block) / analyzer.sample_rate
+            if options.seconds and heard >= options.seconds:
+                break
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        blocks.close()
+    answer = stream.close()
+    print(_readable(answer))
+    if options.timelines:
+        formats.write(answer, options.timelines)
+
+
+def report(options: argparse.Namespace) -> int:
+    """`emotion report`: a scored folder as one page; the exit code."""
+    from .report import EmbedConfig, check_path, write
+
+    check_path(options.output)
+    embed = EmbedConfig(
+        file_bytes=round(1e6 * options.embed_mb), total_bytes=round(1e6 * options.embed_total_mb)
+    )
+    paths = _found(options.source)
+    analyzer = analyzer_of(options)
+    answers = write(
+        analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
+    )
+    failed = [answer for answer in _followed(answers, len(paths)) if isinstance(answer, FileError)]
+    print(options.output)
+    return _tell(failed, len(paths))
+
+
+def analyzer_of(options: argparse.Namespace, **settings) -> Analyzer:
+    """The Analyzer of --model, --device and --threads."""
+    is_exported = (options.model or "").lower().endswith(".onnx")
+    model = Exported(options.model, options.threads) if is_exported else options.model
+    return Analyzer(model, options.device, **settings)
+
+
+def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
+    """The answers that are asked for; nothing is read before the first is taken, so that the rate counts reading."""
+    if options.source == "-":
+        yield from _piped(options, analyzer)
+    elif options.turns:
+        yield from _by_turns(analyzer, paths, options.turns)
+    else:
+        source = options.source if os.path.isdir(options.source) else paths
+        yield from analyzer.analyze(source, channels=options.channels)
+
+
+def _piped(options: argparse.Namespace, analyzer) -> Iterator:
+    """The answer to standard input, or one for each of its channels."""
+    rate, blocks = live.piped(sys.stdin.buffer, options.raw, options.rate, options.raw_channels)
+    streams: dict = {}
+    for block in blocks:
+        parts = {None: block.mean(0)} if options.channels == "mix" else dict(enumerate(block, 1))
+        for channel, part in parts.items():
+            streams.setdefault(channel, analyzer.stream(rate, "-")).feed(part)
+    if not streams:
+        raise ValueError("standard input holds no samples. Send some.")
+    for channel, stream in streams.items():
+        yield replace(stream.close(), channel=channel)
+
+
+def _by_turns(analyzer, paths: list, turns: str) -> Iterator:
+    """An answer for each path, to the turns that the file tells of it by path, name or stem."""
+    spans = formats.read_spans(turns)
+    for path in map(Path, paths):
+        own = next((spans[key] for key in (str(path), path.name, path.stem) if key in spans), None)
+        try:
+            yield analyzer.analyze(path, spans=own) if own else FileError(
+                str(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
+        except audio.AudioError as error:
+            yield FileError(str(path), f"{error.reason}. {error.remedy}")
+
+
+def _moment(steps: list, labels: Sequence[str]) -> str:
+    """Some steps as a line for a person."""
+    time_seconds = steps[-1].time_seconds
+    if sum(step.speech for step in steps) < 0.5 * len(steps):
+        return f"{time_seconds:8.1f} s  -"
+    shares = sum(step.probabilities for step in steps) / len(steps)
+    p = float(shares.max())
+    return f"{time_seconds:8.1f} s  {labels[int(shares.argmax())]:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}"
+
+
+def _followed(answers: Iterator, total: int) -> Iterator:
+    """The answers, with progress shown; then how many there were and how fast."""
+    from tqdm import tqdm
+
+    seconds, scored, started = 0.0, 0, time.monotonic()
+    with tqdm(answers, total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
+        for answer in bar:
+            if not isinstance(answer, FileError):
+                seconds, scored = seconds + answer.duration_seconds, scored + 1
+                bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
+            yield answer
+    elapsed = time.monotonic() - started
+    audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
+    print(
+        f"scored {scored} recordings, {audio_length} of audio, in {elapsed:.1f} s: "
+        f"{seconds / elapsed:.0f} s of audio per second", file=sys.stderr,
+    )
+
+
+def _found(directory: str) -> list[Path]:
+    paths = audio.find(directory)
+    if not paths:
+        raise ValueError(f"no recordings below {directory}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.")
+    return paths
+
+
+def _tell(failed: list, total: int) -> int:
+    """Name the recordings that failed; the exit code."""
+    if failed:
+        print(f"{len(failed)} of {total} recordings could not be scored:", file=sys.stderr)
+        for error in failed:
+            print(f"  {error.name}: {error.reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _readable(answer) -> str:
+    """A Timeline as lines for a person."""
+    name = answer.name.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8, a terminal is
+    channel = f", channel {answer.channel}" if answer.channel else ""
+    lines = [f"{name}{channel}  ({answer.duration_seconds:.2f} s)", ""]
+    for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
+        lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
+    lines.append("")
+    for part in answer.segments:
+        span = f"{part.start_seconds:7.2f} - {part.end_seconds:7.2f} s"
+        lines.append(f"  {span}  {part.label:<10} {100 * part.confidence:5.1f} %")
+    return "\n".join(lines + ([f"  flags: {', '.join(answer.flags)}"] if answer.flags else []))
