@@ -130,6 +130,22 @@ class Analyzer:
             return list(answers) if isinstance(source, (list, tuple)) else answers
         return list(answers) if separate else next(answers)
 
+    def embed(self, source: Any, sample_rate: int | None = None) -> np.ndarray:
+        """What the network makes of recordings before it names an emotion, for models of your own.
+
+        source: as for `analyze`. Shape: (features,) for one recording, (recordings, features) for several.
+        Raises: AudioError for the first that cannot be read; ValueError for an exported model.
+        """
+        self._in_torch  # noqa: B018   an exported model is refused before anything is read
+        answers = self.analyze(source, sample_rate)
+        if isinstance(answers, Timeline):
+            return answers.embedding
+        answers = list(answers)
+        for answer in answers:
+            if isinstance(answer, FileError):
+                raise audio.AudioError(answer.name, answer.reason, "Leave it out.")
+        return np.stack([answer.embedding for answer in answers])
+
     def run(self, recordings: Iterable[Recording]) -> Iterator[Timeline | FileError]:
         """The answer for each recording, in order, as soon as it and all before it are known."""
         return self._results(recordings, keep_errors=True)
@@ -223,7 +239,8 @@ class Analyzer:
                 if self.speech is not None:
                     chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
                     speech = at(self._times(count), answers.speech[i, :chunks])
-                window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech)
+                embedding = None if answers.embeddings is None else answers.embeddings[i]
+                window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding)
 
     def _times(self, count: int) -> np.ndarray:
         return self._engine.first_step_seconds + self.step_seconds * np.arange(count)
@@ -256,6 +273,7 @@ class Analyzer:
             flags=self._flags(job.quality, speech, duration),
             unknown_below=self._engine.unknown_below,
             channel=job.recording.channel,
+            embedding=_mean([window.embedding for window in job.windows], shares),
         )
 
     def _flags(self, quality: Quality, speech: np.ndarray, duration: float) -> tuple[str, ...]:
@@ -290,6 +308,7 @@ class Analyzer:
             segments=turns,
             flags=tuple(sorted(flags)),
             unknown_below=self._engine.unknown_below,
+            embedding=_mean([a.embedding for a in answers], [a.duration_seconds for a in answers]),
         )
 
 
@@ -354,6 +373,10 @@ class Stream:
             steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
             self._told += len(times)
         return steps
+
+
+def _mean(embeddings: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:
+    return None if embeddings[0] is None else np.average(embeddings, axis=0, weights=shares)
 
 
 def _engine(model: Any, device: str, detects: bool) -> Engine | Exported:

@@ -394,5 +394,5 @@ class Head(nn.Module):
             logits = self.classifier(vector).float()
         else:
             logits = (weights[..., None] * step_logits).sum(1)
-        heads = {} if self.sex is None else {"sex": self.sex(vector).float()}
+        heads = {"embedding": vector} if self.sex is None else {"embedding": vector, "sex": self.sex(vector).float()}
         return logits, step_logits, weights, heads

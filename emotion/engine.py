@@ -46,6 +46,7 @@ class Engine:
             calibration.apply_steps(output.step_logits).cpu().numpy(),
             output.step_lengths.cpu().numpy(),
             None if self._detector is None else self._detector(batch, self.sample_rate).cpu().numpy(),
+            output.heads["embedding"].float().cpu().numpy(),
         )
 
     @torch.inference_mode()

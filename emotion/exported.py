@@ -17,12 +17,13 @@ OUTPUTS = ("logits", "step_logits", "step_lengths", "speech")
 class Answers(NamedTuple):
     """Shape: probabilities (batch, classes); step_probabilities (batch, steps, classes), of which the first
     step_lengths (batch,) count; speech (batch, chunks), the probability that somebody speaks in each chunk, or None
-    where nobody asked for it."""
+    where nobody asked for it; embeddings (batch, features), which an exported model has not."""
 
     probabilities: np.ndarray
     step_probabilities: np.ndarray
     step_lengths: np.ndarray
     speech: np.ndarray | None
+    embeddings: np.ndarray | None = None
 
 
 class Exported:

@@ -42,6 +42,7 @@ class Timeline:
     step_probabilities (steps, classes), before smoothing; step_speech (steps,), the probability that somebody speaks.
     Segments leave out where nobody does. Below the confidence unknown_below the label is unknown.
     channel: which one of the recording this is, from 1; None: all, mixed.
+    embedding: (features,) of the whole recording, what the network's last layer sees; None from an exported model.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Timeline:
     flags: tuple[str, ...] = field(default=())
     unknown_below: float = 0.0
     channel: int | None = None
+    embedding: np.ndarray | None = None
 
     @property
     def label(self) -> str:

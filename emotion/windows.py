@@ -77,7 +77,8 @@ class Recording:
 class Window:
     """A part of a recording and, once `finish`ed, what the model said of it.
 
-    Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks.
+    Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks,
+    embedding (features,) or None.
     """
 
     job: Job
@@ -85,9 +86,13 @@ class Window:
     probabilities: np.ndarray | None = None
     steps: np.ndarray | None = None
     speech: np.ndarray | None = None
+    embedding: np.ndarray | None = None
 
-    def finish(self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray) -> None:
+    def finish(
+        self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray, embedding: np.ndarray | None,
+    ) -> None:
         self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
+        self.embedding = embedding
 
 
 @dataclass(eq=False)

@@ -180,6 +180,26 @@ def test_below_the_confidence_that_the_model_states_the_answer_is_unknown(tiny):
         assert answer.label == label and answer.confidence == pytest.approx(plain.confidence)
 
 
+def test_an_embedding_is_what_the_last_layer_sees(each, tmp_path):
+    ask = Analyzer(each, "cpu")
+    embedding = ask.embed(noise(1.0), RATE)
+    with torch.inference_mode():
+        output = each.model.eval()(*each.frontend(torch.from_numpy(noise(1.0))[None], torch.tensor([RATE])))
+    assert embedding == pytest.approx(output.heads["embedding"][0].numpy(), abs=1e-5)
+    several = ask.embed([noise(1.0), noise(0.5, 1)], RATE)
+    assert several.shape == (2, len(embedding)) and several[0] == pytest.approx(embedding, abs=1e-5)
+    assert ask.embed(folder(tmp_path, "a.wav b.wav")).shape == several.shape
+    with pytest.raises(audio.AudioError, match="Leave it out"):
+        ask.embed([noise(1.0), np.full(9, np.nan)], RATE)
+
+
+def test_the_embedding_of_a_long_recording_is_the_mean_over_its_windows(tiny):
+    waveform = noise(3.0)
+    (_, first), (_, second) = by_hand(Analyzer(tiny, "cpu"), waveform)
+    expected = np.average([first.embedding, second.embedding], axis=0, weights=[21, 17])
+    assert Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).embed(waveform, RATE) == pytest.approx(expected, abs=1e-5)
+
+
 # recordings longer than a window
 
 @pytest.mark.parametrize("seconds", [2.0, 2.01, 3.5, 3.51, 5.03, 7.777])
@@ -277,7 +297,7 @@ class Loudest(nn.Module):
     def forward(self, mel, prosody, lengths):
         level = nn.functional.max_pool2d(mel[:, :1], (self.width, mel.shape[3]), ceil_mode=True)[:, 0]
         logits = torch.cat([level, -level], dim=2)
-        return models.Output(logits.mean(1), logits, -(-lengths // self.width), None, {})
+        return models.Output(logits.mean(1), logits, -(-lengths // self.width), None, {"embedding": level.mean(1)})
 
 
 @pytest.mark.parametrize("width", [1, 4, 7])

@@ -90,7 +90,7 @@ class _Vectors(nn.Module):
         fused = self.dense(torch.cat(vectors, dim=1))
         steps = [pool.of_steps(steps, vector) for pool, steps, vector in zip(self.pools, branches, vectors)]
         step_logits = self.classifier(self.dense(torch.cat(steps, dim=2))).float()
-        heads = {} if self.sex is None else {"sex": self.sex(fused).float()}
+        heads = {"embedding": fused} if self.sex is None else {"embedding": fused, "sex": self.sex(fused).float()}
         return self.classifier(fused).float(), step_logits, torch.stack(weights).mean(0), heads
 
 
@@ -106,7 +106,8 @@ class _Posteriors(nn.Module):
         *branches, lengths = branches_and_lengths
         answers = [head(steps, lengths) for head, steps in zip(self.heads, branches)]
         logits, step_logits, weights, heads = zip(*answers)
-        further = {name: torch.stack([head[name] for head in heads]).mean(0) for name in heads[0]}
+        further = {"embedding": torch.cat([head.pop("embedding") for head in heads], dim=1)}
+        further |= {name: torch.stack([head[name] for head in heads]).mean(0) for name in heads[0]}
         return self._mean(*logits), self._mean(*step_logits), torch.stack(weights).mean(0), further
 
     def _mean(self, *logits: Tensor) -> Tensor:

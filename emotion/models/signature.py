@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
 class Output(NamedTuple):
     """Shape: logits (batch, classes) of utterances; step_logits (batch, steps, classes) over time, of which the first
     step_lengths (batch,) count; weights (batch, steps), the share of each step in its utterance; heads: further
-    answers by name."""
+    answers by name, among them always `embedding` (batch, features), the utterance as the last layer sees it."""
 
     logits: Tensor
     step_logits: Tensor

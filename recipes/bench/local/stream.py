@@ -26,7 +26,7 @@ def main() -> None:
         analyzer = Analyzer(device="cpu", windows=windows)
         waveform = audio.read(options.recording, analyzer.sample_rate)
         block, seconds = analyzer.sample_rate // 2, len(waveform) / analyzer.sample_rate
-        analyzer.analyze(waveform[: 15 * analyzer.sample_rate], sample_rate=analyzer.sample_rate)   # what is loaded once
+        analyzer.analyze(waveform[: 15 * analyzer.sample_rate], sample_rate=analyzer.sample_rate)   # loads all
         stream, started = analyzer.stream(analyzer.sample_rate), time.process_time()
         for start in range(0, len(waveform), block):
             stream.feed(waveform[start : start + block])
