@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .windows import Grid, Job, Recording, Window, WindowConfig
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .engine import Engine
+    from .stream import Stream
 
 BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
@@ -153,6 +154,8 @@ class Analyzer:
     def stream(self, sample_rate: int, name: str = "stream") -> Stream:
         """Listens as the audio comes, at that rate in Hz. For short delays use short windows, as
         Analyzer(windows=WindowConfig(length_seconds=4, hop_seconds=1)): each second is then heard four times."""
+        from .stream import Stream
+
         return Stream(self, sample_rate, name)
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
@@ -310,69 +313,6 @@ class Analyzer:
             unknown_below=self._engine.unknown_below,
             embedding=_mean([a.embedding for a in answers], [a.duration_seconds for a in answers]),
         )
-
-
-class Step(NamedTuple):
-    """What is known of one moment; probabilities is (classes,), speech how likely somebody speaks."""
-
-    time_seconds: float
-    probabilities: np.ndarray
-    speech: float
-
-
-class Stream:
-    """Audio as it comes, steps as they become final: once the window is full that holds them deepest.
-
-        stream = analyzer.stream(sample_rate=48_000)
-        for block in microphone:
-            for step in stream.feed(block): ...
-        timeline = stream.close()
-
-    Steps and Timeline are those that `analyze` gives for the same audio and windows, however it is cut into blocks.
-    """
-
-    def __init__(self, analyzer: Analyzer, sample_rate: int, name: str):
-        self._analyzer, self._rate = analyzer, sample_rate
-        self._resample = audio.Resampler(sample_rate, analyzer.sample_rate)
-        self._job = analyzer._job(Recording(name, tuple))
-        self._told = 0
-
-    @property
-    def delay_seconds(self) -> float:
-        """Longest time from a sound to its final step, computing left aside."""
-        grid = self._analyzer._grid
-        return (grid.length - grid.kept(1, False).start * grid.step) / self._analyzer.sample_rate
-
-    def feed(self, block: Any) -> list[Step]:
-        """The next audio, an array as for `analyze`; the steps that are final by it.
-
-        Raises: AudioError for an array that is no audio; ValueError after close.
-        """
-        if self._job.complete:
-            raise ValueError("the stream is closed: nothing can follow. Begin another with analyzer.stream.")
-        if len(block) == 0:
-            return []
-        mono = audio.from_array(block, self._rate, self._rate, self._job.recording.name)
-        return self._hear(self._resample(mono))
-
-    def close(self) -> Timeline:
-        """The answer to all that was heard. Raises: AudioError where that was nothing."""
-        if not self._job.complete:
-            self._hear(self._resample(np.empty(0, np.float32), last=True))
-            if not self._job.quality.num_samples:
-                raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
-            self._analyzer._answer([self._job.end()])
-        return self._analyzer._result(self._job)
-
-    def _hear(self, block: np.ndarray) -> list[Step]:
-        steps = []
-        for window in self._job.hear(block):
-            self._analyzer._answer([window])
-            part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
-            times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
-            steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
-            self._told += len(times)
-        return steps
 
 
 def _mean(embeddings: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:

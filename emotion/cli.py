@@ -55,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--timelines", metavar="PATH", help="write the segments at the end, as emotion score does")
     computing(listen)
 
+    _showing_commands(command, computing)
+    _training_commands(command, computing)
+    _results_command(command)
+    _data_commands(commands, command)
+    return parser
+
+
+def _showing_commands(command, computing) -> None:
+    """Pictures, pages and files of what a model says; `computing` adds its options."""
     plot = command("plot", _plot, "Draw waveform, spectrogram and emotion timeline of one recording.")
     plot.add_argument("source", metavar="FILE")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
@@ -93,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     computing(report)
 
+
+def _training_commands(command, computing) -> None:
     train = command("train", _train, "Train a model; goes on where an interrupted training was.")
     for name in ("conf", "train", "valid", "exp"):
         train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
@@ -121,10 +132,6 @@ def _parser() -> argparse.ArgumentParser:
         "--speeds", type=_numbers, default=(1.0,), metavar="0.9,1,1.1",
         help="average the answers to the recordings played at these speeds (default: 1)",
     )
-
-    _results_command(command)
-    _data_commands(commands, command)
-    return parser
 
 
 def _score_command(command, computing) -> None:

@@ -122,6 +122,7 @@ class _Tally:
     linked: bool = False
 
     def add(self, answer: Timeline, name: str) -> None:
+        """Count one answer, under the name that the page gives it."""
         self.files[answer.label] += 1
         self.folders[name.rpartition("/")[0]][answer.label] += 1
         self.flags.update(answer.flags)

@@ -1,0 +1,74 @@
+"""Audio as it comes in, the steps of a timeline as they become final out. The other half of the Analyzer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import audio
+from .timeline import Timeline
+from .windows import Recording
+
+
+class Step(NamedTuple):
+    """What is known of one moment; probabilities is (classes,), speech how likely somebody speaks."""
+
+    time_seconds: float
+    probabilities: np.ndarray
+    speech: float
+
+
+class Stream:
+    """Audio as it comes to an Analyzer, steps as they become final: once the window is full that holds them deepest.
+
+        stream = analyzer.stream(sample_rate=48_000)
+        for block in microphone:
+            for step in stream.feed(block): ...
+        timeline = stream.close()
+
+    Steps and Timeline are those that `analyze` gives for the same audio and windows, however it is cut into blocks.
+    """
+
+    def __init__(self, analyzer: Any, sample_rate: int, name: str):
+        self._analyzer, self._rate = analyzer, sample_rate
+        self._resample = audio.Resampler(sample_rate, analyzer.sample_rate)
+        self._job = analyzer._job(Recording(name, tuple))
+        self._told = 0
+
+    @property
+    def delay_seconds(self) -> float:
+        """Longest time from a sound to its final step, computing left aside."""
+        grid = self._analyzer._grid
+        return (grid.length - grid.kept(1, False).start * grid.step) / self._analyzer.sample_rate
+
+    def feed(self, block: Any) -> list[Step]:
+        """The next audio, an array as for `analyze`; the steps that are final by it.
+
+        Raises: AudioError for an array that is no audio; ValueError after close.
+        """
+        if self._job.complete:
+            raise ValueError("the stream is closed: nothing can follow. Begin another with analyzer.stream.")
+        if len(block) == 0:
+            return []
+        mono = audio.from_array(block, self._rate, self._rate, self._job.recording.name)
+        return self._hear(self._resample(mono))
+
+    def close(self) -> Timeline:
+        """The answer to all that was heard. Raises: AudioError where that was nothing."""
+        if not self._job.complete:
+            self._hear(self._resample(np.empty(0, np.float32), last=True))
+            if not self._job.quality.num_samples:
+                raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
+            self._analyzer._answer([self._job.end()])
+        return self._analyzer._result(self._job)
+
+    def _hear(self, block: np.ndarray) -> list[Step]:
+        steps = []
+        for window in self._job.hear(block):
+            self._analyzer._answer([window])
+            part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
+            times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
+            steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
+            self._told += len(times)
+        return steps
