@@ -6,7 +6,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Analyzer:
         Analyzer().analyze("calls/")                        iterator of Timeline or FileError, as it goes
         Analyzer().analyze("call.wav", channels="separate") list of Timeline, one for each channel
         Analyzer().analyze("call.wav", spans=turns)         Timeline whose segments are these turns
+        Analyzer().analyze("anna.wav", baseline="calm.wav") set against how Anna sounds when nothing moves her
         Analyzer().stream(sample_rate=16_000)               Stream: feed it blocks as they come
 
     model: an experiment folder or model file; left out, the model that comes with the package. One that `emotion
@@ -65,6 +66,7 @@ class Analyzer:
         self.windows, self.segments, self.speech = windows, segments, speech
         self._engine = _engine(model, device, detects=speech is not None)
         self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
+        self._enrolled: dict[str, Any] = {}   # normalising statistics by speaker
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -98,7 +100,7 @@ class Analyzer:
 
     def analyze(
         self, source: Any, sample_rate: int | None = None, *,
-        channels: str = "mix", spans: Sequence[Span] | None = None,
+        channels: str = "mix", spans: Sequence[Span] | None = None, speaker: str | None = None, baseline: Any = None,
     ):
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
         a list for a list of these; an iterator over all recordings below a directory, in sorted order.
@@ -106,10 +108,13 @@ class Analyzer:
         channels: mix averages them; separate answers for each by itself, as where each person has a channel: a list
         instead of a Timeline, and one after the other in lists and directories.
         spans: where to listen in one recording, instead of finding speech: each becomes a segment, answered as an
-        utterance by itself. They may overlap.
+        utterance by itself. They may overlap. Those of enrolled speakers are heard as such.
+        speaker: the enrolled one who speaks.   baseline: recordings of neutral speech of the one who speaks, as for
+        `enroll`, for this call alone.
         Raises: AudioError, naming the file and the reason, for one recording that cannot be read. Among several, a
         FileError stands in its place and the others are answered.
         """
+        statistics = self._statistics(sample_rate, speaker, baseline)
         if channels not in CHANNELS:
             raise ValueError(f"channels={channels!r} must be one of {', '.join(CHANNELS)}.")
         separate = channels == "separate"
@@ -122,14 +127,25 @@ class Analyzer:
         if spans is not None:
             if not one or separate:
                 raise ValueError("spans are of one recording, its channels mixed. Analyze one, with channels='mix'.")
-            return self._turns(source, sample_rate, spans)
+            return self._turns(source, sample_rate, spans, statistics)
         recordings = (
-            recording for item, name in several for recording in self._recordings(item, sample_rate, name, separate)
+            replace(recording, statistics=statistics)
+            for item, name in several for recording in self._recordings(item, sample_rate, name, separate)
         )
         answers = self._results(recordings, keep_errors=not one)
         if not one:
             return list(answers) if isinstance(source, (list, tuple)) else answers
         return list(answers) if separate else next(answers)
+
+    def enroll(self, speaker: str, recordings: Any, sample_rate: int | None = None) -> None:
+        """Learn how a speaker sounds when nothing moves them: what then differs is the emotion, not the voice.
+
+        recordings: neutral speech, some seconds or more: a path, a folder, an array (at sample_rate Hz) or a list.
+        It pays where voices, rooms or microphones are unlike those of training, and does no good where they are like
+        (measured: recipes/bench/RESULTS.md).
+        Raises: AudioError for the first that cannot be read; ValueError for a model that has no use for it.
+        """
+        self._enrolled[speaker] = self._voice(recordings, sample_rate)
 
     def embed(self, source: Any, sample_rate: int | None = None) -> np.ndarray:
         """What the network makes of recordings before it names an emotion, for models of your own.
@@ -172,6 +188,31 @@ class Analyzer:
                              "that it was exported from.")
         return self._engine
 
+    def _statistics(self, sample_rate: int | None, speaker: str | None, baseline: Any):
+        """Of the speaker, enrolled or by a baseline; None where nobody is named."""
+        if speaker is None:
+            return None if baseline is None else self._voice(baseline, sample_rate)
+        if baseline is not None:
+            raise ValueError("speaker and baseline both say whose voice it is. Give one of them.")
+        if speaker not in self._enrolled:
+            enrolled = ", ".join(self._enrolled) or "nobody"
+            raise ValueError(f"speaker {speaker!r} is not enrolled, {enrolled} is. Call enroll first.")
+        return self._enrolled[speaker]
+
+    def _voice(self, recordings: Any, sample_rate: int | None):
+        """Normalising statistics of the one who speaks neutrally in these recordings."""
+        from .baseline import statistics
+
+        checkpoint = self._in_torch.checkpoint
+        if isinstance(recordings, (str, os.PathLike)) and Path(recordings).is_dir():
+            recordings = audio.find(recordings)
+        elif not isinstance(recordings, (list, tuple)) or _is_numbers(recordings):
+            recordings = [recordings]
+        return statistics(checkpoint, (
+            np.concatenate(list(recording.blocks()))
+            for item in recordings for recording in self._recordings(item, sample_rate, "array", separate=False)
+        ))
+
     def _recordings(self, source: Any, sample_rate: int | None, name: str, separate: bool) -> Iterator[Recording]:
         """One recording, or one for each channel."""
         if _is_file(source):
@@ -186,7 +227,7 @@ class Analyzer:
         else:
             yield Recording(name, blocks)
 
-    def _turns(self, source: Any, sample_rate: int | None, spans: Sequence[Span]) -> Timeline:
+    def _turns(self, source: Any, sample_rate: int | None, spans: Sequence[Span], statistics) -> Timeline:
         """Each span as an utterance by itself, put together to one answer."""
         if _is_file(source):
             name, duration = _name(source), audio.duration(source)
@@ -196,7 +237,11 @@ class Analyzer:
             duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
         ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
         recordings = [
-            Recording(name, lambda span=span: [heard(span.start_seconds, span.end_seconds)]) for span in ordered
+            Recording(
+                name, lambda span=span: [heard(span.start_seconds, span.end_seconds)],
+                self._enrolled.get(span.speaker, statistics),
+            )
+            for span in ordered
         ]
         return self._joined(name, duration, ordered, list(self._results(recordings, keep_errors=False)))
 
@@ -225,6 +270,11 @@ class Analyzer:
 
     def _answer(self, queue: list[Window]) -> None:
         """Ask the model for every window, batched by length; the batch a window is in does not change its answer."""
+        for enrolled in (False, True):
+            self._answer_alike([w for w in queue if (w.job.recording.statistics is not None) == enrolled])
+
+    def _answer_alike(self, queue: list[Window]) -> None:
+        """As `_answer`, for windows of which all or none have statistics of their speaker."""
         queue = sorted(queue, key=lambda window: len(window.waveform))
         while queue:
             longest = len(queue[-1].waveform)  # long windows first: memory is taken once

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from . import models
 from .calibration import Calibration
@@ -24,6 +24,7 @@ from .settings import from_plain, to_plain
 
 FORMAT = 2
 FILE_NAME = "model.safetensors"
+NEUTRAL = "neutral"   # its name among the tensors
 
 
 class CheckpointError(ValueError):
@@ -35,7 +36,8 @@ class Checkpoint:
     """A trained model and all that is needed to use it.
 
     card: what people must know: data, licences, protocol, measured accuracy. train_speakers and valid_speakers are
-    those the model has heard; they can never be test speakers.
+    those the model has heard; they can never be test speakers. neutral: how neutral speech sounded to it, the mean
+    log-mel (channels, 1, bands) over its training speakers, against which a speaker's own is set (module baseline).
     """
 
     name: str
@@ -46,6 +48,7 @@ class Checkpoint:
     train_speakers: tuple[str, ...] = ()
     valid_speakers: tuple[str, ...] = ()
     card: dict = field(default_factory=dict)
+    neutral: Tensor | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -124,12 +127,13 @@ def read(source: str | os.PathLike) -> Checkpoint:
 
 def _tensors(checkpoint: Checkpoint) -> dict:
     parts = {"model": checkpoint.model, "frontend": checkpoint.frontend}
-    return {
+    tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
         for part, module in parts.items()
         for name, tensor in module.state_dict().items()
         if not name.startswith("mel.")  # windows and filters follow from the settings
     }
+    return tensors if checkpoint.neutral is None else {**tensors, NEUTRAL: checkpoint.neutral.cpu().contiguous()}
 
 
 def _header(checkpoint: Checkpoint) -> dict:
@@ -157,6 +161,7 @@ def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
         train_speakers=tuple(header["train_speakers"]),
         valid_speakers=tuple(header["valid_speakers"]),
         card=header["card"],
+        neutral=tensors.get(NEUTRAL),
     )
     for part, module in (("model", checkpoint.model), ("frontend", checkpoint.frontend)):
         state = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(part + ".")}

@@ -147,6 +147,13 @@ def _score_command(command, computing) -> None:
     score.add_argument(
         "--turns", metavar="FILE", help="where to listen, instead of finding speech: Kaldi segments, .rttm or .csv"
     )
+    score.add_argument(
+        "--baseline", metavar="PATH", help="neutral speech of the one who speaks, a file or folder, to set them against"
+    )
+    score.add_argument(
+        "--enroll", action="append", default=[], metavar="NAME=PATH",
+        help="with --turns: neutral speech of the speaker of that name; may be given for each",
+    )
     score.add_argument("--raw", metavar="SAMPLES", help="of standard input: u8, s16le, s24le, s32le, f32le or f64le")
     score.add_argument("--rate", type=_positive, metavar="HZ", help="of raw samples")
     score.add_argument("--raw-channels", type=_positive, default=1, metavar="N", help="of raw samples (default: 1)")

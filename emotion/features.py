@@ -20,6 +20,7 @@ from .prosody import CONTOURS, PitchConfig, contours, pitch
 from .slopes import deltas
 
 NORMALISATIONS = ("utterance", "global", "speaker")
+LOUD_NATS = 6.9   # below the loudest frame, 30 dB; what is fainter is mostly pauses
 CONTOUR_SCALES = {   # one over the deviation on read speech, roughly
     "pitch": 0.25, "pitch_slope": 1.0, "voicing": 2.0, "energy": 0.4, "energy_slope": 2.0, "tilt": 20.0,
     "tilt_slope": 100.0,
@@ -181,15 +182,31 @@ class Frontend(nn.Module):
             buffer.copy_(fitted)
 
     @torch.no_grad()
-    def by_speaker(self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and deviation (channels, 1, bands) by speaker, from batches of (waveforms, num_samples, speakers)."""
+    def by_speaker(
+        self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]], loud_only: bool = False
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and deviation (channels, 1, bands) by speaker, from batches of (waveforms, num_samples, speakers).
+
+        loud_only: of the frames within 30 dB of the loudest of their utterance, as pauses tell of the room alone.
+        """
         sums: dict[str, list[Tensor]] = {}
         for waveforms, num_samples, speakers in batches:
-            batch = [part.double() for part in moments(*self.log_mel(waveforms, num_samples))]
+            mel, lengths = self.log_mel(waveforms, num_samples)
+            batch = [part.double() for part in moments(*(loud(mel, lengths) if loud_only else (mel, lengths)))]
             for row, speaker in enumerate(speakers):
                 new = [part[row] for part in batch]
                 sums[speaker] = [a + b for a, b in zip(sums[speaker], new)] if speaker in sums else new
         return {speaker: tuple(x.float() for x in from_moments(*parts)) for speaker, parts in sums.items()}
+
+
+def loud(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The mel with all frames zero that are not within 30 dB of the utterance's loudest, and how many are.
+
+    Shape: mel (batch, channels, frames, bands) -> the same, (batch,).
+    """
+    power = mel[:, 0].logsumexp(-1).masked_fill(~mask(lengths, mel.shape[2]), -torch.inf)
+    kept = power > power.amax(1, keepdim=True) - LOUD_NATS
+    return mel * kept[:, None, :, None], kept.sum(1)
 
 
 def moments(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,12 +23,21 @@ def score(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.source} is a folder: its scores need a table. Add -o scores.csv.")
     if options.turns and (options.source == "-" or options.channels == "separate"):
         raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
+    if options.baseline and options.source == "-":
+        raise ValueError("--baseline is for files. Leave it out, or give files.")
+    if options.enroll and not options.turns:
+        raise ValueError("--enroll is for the speakers that --turns names. For one who speaks throughout: --baseline.")
     if options.output:
         scores.check_path(options.output)
     if options.timelines:
         formats.check_path(options.timelines)
     paths = _found(options.source) if is_folder else [options.source]
     analyzer = analyzer_of(options)
+    for voice in options.enroll:
+        name, _, path = voice.partition("=")
+        if not path:
+            raise ValueError(f"--enroll {voice!r} must be NAME=PATH, as in anna=anna_calm.wav.")
+        analyzer.enroll(name, path)
     answers = _answers(options, analyzer, paths)
     if options.output:
         answers = scores.write(answers, options.output, analyzer, options.channels == "separate")
@@ -104,10 +113,10 @@ def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
     if options.source == "-":
         yield from _piped(options, analyzer)
     elif options.turns:
-        yield from _by_turns(analyzer, paths, options.turns)
+        yield from _by_turns(analyzer, paths, options.turns, options.baseline)
     else:
         source = options.source if os.path.isdir(options.source) else paths
-        yield from analyzer.analyze(source, channels=options.channels)
+        yield from analyzer.analyze(source, channels=options.channels, baseline=options.baseline)
 
 
 def _piped(options: argparse.Namespace, analyzer) -> Iterator:
@@ -124,13 +133,13 @@ def _piped(options: argparse.Namespace, analyzer) -> Iterator:
         yield replace(stream.close(), channel=channel)
 
 
-def _by_turns(analyzer, paths: list, turns: str) -> Iterator:
+def _by_turns(analyzer, paths: list, turns: str, baseline: str | None) -> Iterator:
     """An answer for each path, to the turns that the file tells of it by path, name or stem."""
     spans = formats.read_spans(turns)
     for path in map(Path, paths):
         own = next((spans[key] for key in (str(path), path.name, path.stem) if key in spans), None)
         try:
-            yield analyzer.analyze(path, spans=own) if own else FileError(
+            yield analyzer.analyze(path, spans=own, baseline=baseline) if own else FileError(
                 str(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
         except audio.AudioError as error:
             yield FileError(str(path), f"{error.reason}. {error.remedy}")

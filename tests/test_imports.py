@@ -31,10 +31,11 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "splits": "datadir",
 
     "detector": "speech",
+    "baseline": "checkpoint features",
     "windows": "quality",
     "engine": "checkpoint detector exported hardware",
     "stream": "audio timeline windows",
-    "analyzer": "audio checkpoint engine exported quality speech stream timeline windows",
+    "analyzer": "audio baseline checkpoint engine exported quality speech stream timeline windows",
     "export": "checkpoint detector exported features masking settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
@@ -46,7 +47,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.dataset": "audio datadir labels",
     "train.losses": "",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset train.losses",
-    "train.fit": "emotion analyzer checkpoint datadir evaluate hardware labels plot settings train.config "
+    "train.fit": "emotion analyzer baseline checkpoint datadir evaluate hardware labels plot settings train.config "
                  "train.dataset train.losses train.system",
 
     "explain": "analyzer audio features models plot slopes timeline",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from .. import __version__, checkpoint, datadir, labels, plot
 from ..analyzer import Analyzer
+from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import choose_device, has_bfloat16
@@ -64,8 +65,10 @@ def train(
     train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
     ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
     heard = _heard(ancestors, train_set, valid_set)
-    if config.frontend.normalisation == "global":
+    if config.frontend.normalisation != "utterance":
         fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
+    neutral = [i for i, utterance in enumerate(train_set.utterances) if utterance.emotion == "neutral"]
+    voice = neutral_voice(fresh.frontend, ((train_set.waveform(i), train_set.utterances[i].speaker) for i in neutral))
     if init:
         inherit(fresh, ancestors[str(init)], str(init))
     origin = {
@@ -86,7 +89,7 @@ def train(
         **origin, "train_utterances": len(train_set), "valid_utterances": len(valid_set),
         "epoch": best["epoch"], "selected_by": system.kept_by[0], "valid_uar": best["valid_uar"],
     }
-    checkpoint.write(replace(fresh, model=system.chosen, card=card, **heard), model_path)
+    checkpoint.write(replace(fresh, model=system.chosen, card=card, neutral=voice, **heard), model_path)
     log.info("epoch %d kept, by %s; wrote %s", best["epoch"], system.kept_by[0], model_path)
     return model_path
 

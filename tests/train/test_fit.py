@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emotion import audio, checkpoint, cli, datadir, evaluate, labels
+from emotion import audio, baseline, checkpoint, cli, datadir, evaluate, labels
 from emotion.analyzer import Analyzer
 from emotion.datadir import DataError, Utterance
 from emotion.features import FrontendConfig
@@ -47,6 +47,18 @@ def test_the_model_file_says_whom_it_heard_and_how_it_was_made(train, tmp_path, 
     assert expected.items() <= model.card.items()
     assert (model.card["train_utterances"], model.card["valid_utterances"]) == (24, 12)
     assert {"emotion_version", "commit", "torch_version"} <= model.card.keys()
+
+
+def test_how_neutral_speech_sounds_is_kept_with_the_model(corpus, train, tmp_path):
+    assert train(tmp_path / "without", max_epochs=1)[0].neutral is None
+    for part in ("train", "valid"):
+        utterances = datadir.read(corpus / part)
+        named = [replace(u, emotion="neutral") if u.emotion == "sadness" else u for u in utterances]
+        datadir.write(tmp_path / "data" / part, named)
+    model, _ = train(tmp_path / "with", data=tmp_path / "data", max_epochs=1)
+    heard = [u for u in datadir.read(tmp_path / "data" / "train") if u.emotion == "neutral"]
+    expected = baseline.neutral_voice(model.frontend, ((audio.read(u.wav, 16_000), u.speaker) for u in heard))
+    assert len(heard) == 12 and torch.allclose(model.neutral, expected)
 
 
 def test_the_weights_of_the_best_epoch_are_saved_the_first_among_equals(train, tmp_path, uars, monkeypatch):
