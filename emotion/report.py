@@ -7,10 +7,8 @@ knows these two by their hashes and forbids all else, so that no file name can b
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import os
-import re
 import shutil
 import string
 import tempfile
@@ -20,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from . import page
 from .analyzer import Analyzer, FileError
-from .plot import COLOURS
+from .page import escaped, shown
 from .timeline import Segment, Timeline
 
 TEMPLATE = Path(__file__).with_name("report.html.template")
@@ -33,9 +32,6 @@ PLAYED = {  # by browsers
 }
 LANE_HEIGHT = 24
 TIMELINE_LETTERS, SPREAD_LETTERS = 46, 34  # that fit across a bar where it is narrowest
-
-# What would break a line, turn the direction of the text around it, or is no text at all.
-_UNSHOWABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +72,11 @@ def write(
     Raises: ValueError as check_path does, or for a label that has no colour.
     """
     path = check_path(path)
-    colourless = [label for label in analyzer.labels if label not in COLOURS]
-    if colourless:
-        raise ValueError(
-            f"no colour for {', '.join(colourless)}; there are colours for {', '.join(COLOURS)}: two reports could "
-            "not be compared by eye. Map the labels to these names."
-        )
+    page.read(TEMPLATE, analyzer.labels)   # a label without a colour is refused before anything is scored
     model, tally = f"{model_name} {analyzer.fingerprint}".strip(), _Tally()
     with tempfile.TemporaryFile("w+", dir=path.parent, **TEXT) as rows:
         for answer in answers:
-            name = _shown(_relative(answer.name, root))
+            name = shown(_relative(answer.name, root))
             if isinstance(answer, Timeline):
                 rows.write(_row(answer, name, tally.sound(answer.name, path.parent, embed)))
                 tally.add(answer, name)
@@ -95,13 +86,13 @@ def write(
         rows.seek(0)
         aside = path.with_name(path.name + ".part")
         try:
-            with open(aside, "w", **TEXT) as page:
+            with open(aside, "w", **TEXT) as whole:
                 above, below = _page(tally, analyzer.labels, model, root)
-                page.write(above)
-                shutil.copyfileobj(rows, page)
-                page.write(below)
-                page.flush()
-                os.fsync(page.fileno())
+                whole.write(above)
+                shutil.copyfileobj(rows, whole)
+                whole.write(below)
+                whole.flush()
+                os.fsync(whole.fileno())
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -164,7 +155,7 @@ def _bar(blocks: Iterable[_Block], letters: int, lanes: int = 1) -> str:
         label, top, height = html.escape(block.label), 100 * block.lane / lanes, 100 / lanes
         drawn.append(
             f'<rect class="{label}" x="{100 * block.start:.2f}%" y="{top:.4g}%" width="{100 * block.width:.2f}%" '
-            f'height="{height:.4g}%"><title>{_text(block.title)}</title></rect>'
+            f'height="{height:.4g}%"><title>{escaped(block.title)}</title></rect>'
         )
         if len(block.label) + 2 <= block.width * letters:
             middle = 100 * (block.start + block.width / 2)
@@ -203,7 +194,7 @@ def _row(answer: Timeline, name: str, sound: tuple[str, str]) -> str:
         f'<th scope="row">{path}</th><td class="swatch {label}">{label}</td>',
         _number("confidence", answer.confidence, f"{answer.confidence:.2f}"),
         _number("entropy", answer.entropy, f"{answer.entropy:.2f}"),
-        f'<td class="flags">{_text(" ".join(answer.flags))}</td>',
+        f'<td class="flags">{escaped(" ".join(answer.flags))}</td>',
         _number("duration", answer.duration_seconds, _clock(answer.duration_seconds)),
         f'<td class="line">{_timeline(answer)}</td></tr>\n',
     ])
@@ -217,17 +208,12 @@ def _number(name: str, value: float, shown: str) -> str:
 def _page(tally: _Tally, labels: Iterable[str], model: str, root: str | os.PathLike) -> tuple[str, str]:
     """The page above and below its rows."""
     labels = [*labels, *(["unknown"] if "unknown" in tally.files | tally.spoken_seconds else [])]
-    template = TEMPLATE.read_text(encoding="utf-8").replace("$colours", "\n".join(map(_colour, labels)))
-    style, script = (
-        base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
-        for part in re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", template, re.DOTALL)
-    )
+    template = page.read(TEMPLATE, labels)
     media = "data: 'self' file:" if tally.linked else "data:"  # a page opened from a disk has no self
     above, _, below = template.partition("$rows\n")
     return string.Template(above).substitute(
-        policy=f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; media-src {media}; "
-               "base-uri 'none'; form-action 'none'",
-        title=_text(f"Emotions in {os.path.basename(os.path.abspath(root))}"),
+        policy=page.policy(template, media_src=media),
+        title=escaped(f"Emotions in {os.path.basename(os.path.abspath(root))}"),
         totals=_totals(tally, model),
         spreads="\n".join(_spreads(tally, labels)),
         failures=_failures(tally.failures),
@@ -238,22 +224,16 @@ def _page(tally: _Tally, labels: Iterable[str], model: str, root: str | os.PathL
     ), below
 
 
-def _colour(label: str) -> str:
-    red, green, blue = (int(COLOURS[label][place : place + 2], 16) for place in (1, 3, 5))
-    on = "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 125 else "#000"
-    return f".{label} {{ --colour: {COLOURS[label]}; --on: {on}; }}"
-
-
 def _totals(tally: _Tally, model: str) -> str:
     told = {
         "recordings": f"{tally.files.total()}",
         "length": _length(tally.seconds),
         "could not be read": f"{len(tally.failures)}" if tally.failures else "",
         "flags": "".join(
-            f'<button class="text" data-search="{_text(flag)}">{_text(flag)} {count}</button>'
+            f'<button class="text" data-search="{escaped(flag)}">{escaped(flag)} {count}</button>'
             for flag, count in sorted(tally.flags.items())
         ),
-        "model": _text(model),
+        "model": escaped(model),
     }
     return "\n".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in told.items() if value)
 
@@ -278,7 +258,7 @@ def _spreads(tally: _Tally, labels: list[str]) -> Iterator[str]:
         yield _spread("By folder", ["", "", "recordings"], rows)
     if tally.speakers:
         rows = [
-            f'<tr><th scope="row">{_text(speaker)}</th><td>{_stack(seconds, labels, "{:.1f} s")}</td>'
+            f'<tr><th scope="row">{escaped(speaker)}</th><td>{_stack(seconds, labels, "{:.1f} s")}</td>'
             f'<td class="number">{_clock(seconds.total())}</td></tr>'
             for speaker, seconds in sorted(tally.speakers.items())
         ]
@@ -311,21 +291,12 @@ def _stack(amounts: Mapping[str, float], labels: list[str], form: str) -> str:
 def _failures(failures: list[tuple[str, str]]) -> str:
     if not failures:
         return ""
-    items = "\n".join(f"<li><b>{html.escape(name)}</b>: {_text(reason)}</li>" for name, reason in failures)
+    items = "\n".join(f"<li><b>{html.escape(name)}</b>: {escaped(reason)}</li>" for name, reason in failures)
     return f'<section><h2>Could not be read</h2><ul class="failures long">\n{items}\n</ul></section>'
 
 
 def _relative(name: str, root: str | os.PathLike) -> str:
     return Path(name).relative_to(root).as_posix() if Path(name).is_relative_to(root) else name
-
-
-def _shown(text: str) -> str:
-    r"""A text on one line, in its own direction: a line feed as \n, a byte that is not UTF-8 as \udcff."""
-    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def _text(text: str) -> str:
-    return html.escape(_shown(text))
 
 
 def _clock(seconds: float) -> str:

@@ -25,6 +25,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features labels models settings",
     "plot": "metrics timeline",
+    "page": "plot",
     "datadir": "labels",
     "datacheck": "datadir labels",
     "formats": "datadir labels timeline",
@@ -39,7 +40,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "export": "checkpoint detector exported features masking settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
-    "report": "analyzer plot timeline",
+    "report": "analyzer page timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
 
     "train.augment": "masking settings",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emotion import audio, report
+from emotion import audio, page, report
 from emotion.analyzer import Analyzer, FileError
 from emotion.checkpoint import build
 from emotion.features import FrontendConfig
@@ -279,7 +279,7 @@ def contrast(a: str, b: str) -> float:
 
 @pytest.mark.parametrize("label", COLOURS)
 def test_a_name_can_be_read_on_its_colour(label):
-    on = re.search("--on: (#[0-9a-f]+)", report._colour(label))[1]
+    on = re.search("--on: (#[0-9a-f]+)", page.colour(label))[1]
     assert contrast(on, COLOURS[label]) >= 4.5  # what WCAG asks for at level AA
 
 
@@ -287,7 +287,7 @@ def test_a_name_can_be_read_on_its_colour(label):
 @pytest.mark.parametrize("name", ["ink", "soft", "link"])
 def test_text_can_be_read_on_a_light_and_on_a_dark_page(scheme, name):
     values = [dict(re.findall(r"--(\w+): (#[0-9a-f]+)", line))
-              for line in re.findall(r":root \{(.*?)\}", report.TEMPLATE.read_text(encoding="utf-8"), re.DOTALL)]
+              for line in re.findall(r":root \{(.*?)\}", page.STYLE.read_text(encoding="utf-8"), re.DOTALL)]
     assert min(contrast(values[scheme][name], values[scheme][ground]) for ground in ("page", "panel")) >= 4.5
 
 
@@ -601,7 +601,7 @@ def test_hostile_names_neither_run_nor_break_the_page(browser, analyzer, tmp_pat
     browser.visit(tmp_path / "report.html")
     assert browser.run("window.ran") is None
     assert browser.complaints == []
-    assert browser.shown() == [f"{i}/{report._shown(name)}" for i, name in enumerate(HOSTILE)]
+    assert browser.shown() == [f"{i}/{page.shown(name)}" for i, name in enumerate(HOSTILE)]
     assert browser.run("document.querySelectorAll('script').length") == 1
 
 

@@ -1,0 +1,66 @@
+"""What the pages of this package share: style, a colour for each emotion, a policy, and text that stays text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .plot import COLOURS
+
+STYLE = Path(__file__).with_name("page.css")
+
+# What would break a line, turn the direction of the text around it, or is no text at all.
+UNSHOWABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def read(template: Path, labels: Iterable[str]) -> str:
+    """A template with the style of all pages and the colours of these labels; the rest is still to be filled in.
+
+    Raises: ValueError for a label that has no colour.
+    """
+    labels = list(labels)
+    if colourless := [label for label in labels if label not in COLOURS]:
+        raise ValueError(
+            f"no colour for {', '.join(colourless)}; there are colours for {', '.join(COLOURS)}: two pages could "
+            "not be compared by eye. Map the labels to these names."
+        )
+    style = STYLE.read_text(encoding="utf-8").replace("$colours", "\n".join(map(colour, labels)))
+    return template.read_text(encoding="utf-8").replace("$style\n", style)
+
+
+def policy(page: str, **allowed: str) -> str:
+    """The content security policy of a page: its own script and style by their hashes, what is allowed besides.
+
+    allowed: sources by directive, as in media_src="data:", or more scripts beside the page's own.
+    """
+    style, script = (
+        base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
+        for part in re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", page, re.DOTALL)
+    )
+    rules = {"default-src": "'none'", "script-src": f"'sha256-{script}'", "style-src": f"'sha256-{style}'"}
+    for name, sources in allowed.items():
+        directive = name.replace("_", "-")
+        rules[directive] = f"{rules[directive]} {sources}" if directive in rules else sources
+    rules |= {"base-uri": "'none'", "form-action": "'none'"}
+    return "; ".join(f"{directive} {sources}" for directive, sources in rules.items())
+
+
+def colour(label: str) -> str:
+    """The rule that gives a class of that name the label's colour, and a colour to write on it."""
+    red, green, blue = (int(COLOURS[label][place : place + 2], 16) for place in (1, 3, 5))
+    on = "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 125 else "#000"
+    return f".{label} {{ --colour: {COLOURS[label]}; --on: {on}; }}"
+
+
+def shown(text: str) -> str:
+    r"""A text on one line, in its own direction: a line feed as \n, a byte that is not UTF-8 as \udcff."""
+    return UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escaped(text: str) -> str:
+    """A text as it may stand in a page."""
+    return html.escape(shown(text))
