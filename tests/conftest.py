@@ -2,12 +2,15 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from browser import Browser
 
 from emotion import checkpoint, labels
 from emotion.features import FrontendConfig
@@ -46,3 +49,17 @@ def voice() -> np.ndarray:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory, voice):
+    """A headless Chromium that hears `voice` in its microphone, over and over."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if os.name != "posix" or program is None:
+        pytest.skip(f"no browser found, none of {', '.join(names)}: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("browser")
+    soundfile.write(folder / "microphone.wav", voice, 16_000)
+    browser = Browser(program, folder / "profile", folder / "microphone.wav")
+    yield browser
+    browser.end()
