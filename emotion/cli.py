@@ -102,6 +102,15 @@ def _showing_commands(command, computing) -> None:
     )
     computing(report)
 
+    serve = command("serve", _serve, "A page to try the model in a browser, and a JSON API beside it.")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
+    serve.add_argument("--max-mb", type=float, default=200.0, metavar="MB", help="of a request (default: 200)")
+    serve.add_argument(
+        "--max-minutes", type=float, default=90.0, metavar="MINUTES", help="of audio in a request (default: 90)"
+    )
+    computing(serve)
+
 
 def _training_commands(command, computing) -> None:
     train = command("train", _train, "Train a model; goes on where an interrupted training was.")
@@ -227,6 +236,15 @@ def _report(options: argparse.Namespace) -> int:
     from . import scoring
 
     return scoring.report(options)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from .scoring import analyzer_of
+    from .serve import Limits, serve
+
+    limits = Limits(max_bytes=round(1e6 * options.max_mb), max_seconds=60 * options.max_minutes)
+    name = Path(options.model).name if options.model else "bundled"
+    serve(lambda: analyzer_of(options), name, options.host, options.port, limits)
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -52,9 +52,10 @@ def test_the_bundled_model_is_small_and_brings_its_card_and_licence(installed):
     assert "CC BY-NC-SA 4.0" in (folder / "LICENSE").read_text()
 
 
-def test_every_module_of_the_package_is_in_the_wheel(installed):
-    modules = {path.relative_to(ROOT) for path in (ROOT / "emotion").rglob("*.py")}
-    assert modules == {path.relative_to(installed) for path in (installed / "emotion").rglob("*.py")}
+@pytest.mark.parametrize("ending", ["py", "css", "template"])
+def test_every_module_and_every_page_of_the_package_is_in_the_wheel(installed, ending):
+    files = {path.relative_to(ROOT) for path in (ROOT / "emotion").rglob(f"*.{ending}")}
+    assert files and files == {path.relative_to(installed) for path in (installed / "emotion").rglob(f"*.{ending}")}
 
 
 def test_the_command_is_declared(installed):
