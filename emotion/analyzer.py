@@ -334,7 +334,9 @@ class Analyzer:
             return quality.flags
         seconds = duration * (speech >= self.speech.threshold).mean()
         nobody = seconds < max(SPEECH_SECONDS, SPEECH_SHARE * duration)
-        return (*(("no_speech",) if nobody else ()), *quality.flags)
+        spoken = np.interp(quality.glance_times, self._times(len(speech)), speech) >= self.speech.threshold
+        noisy = not nobody and quality.is_noisy(spoken)
+        return (*(("no_speech",) if nobody else ()), *quality.flags, *(("noisy",) if noisy else ()))
 
     def _joined(self, name: str, duration: float, spans: Sequence[Span], answers: Sequence[Timeline]) -> Timeline:
         """One Timeline of answers to spans of a recording."""

@@ -1,4 +1,4 @@
-"""What is wrong with a recording, heard in passing: too short, silent, clipped, band-limited."""
+"""What is wrong with a recording, heard in passing: too short, silent, clipped, band-limited, noisy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ SILENT_POWER = 1e-6   # mean square, -60 dB of full scale
 CLIPPED_SHARE = 0.001   # of samples at full scale
 FRAME_SECONDS, HOP_SECONDS = 0.050, 0.2   # of the glance at the spectrum: a tenth of what the front end costs
 TELEPHONE_HZ = 4200.0   # nothing above it passes a telephone
+NOISY_DB = 10.0   # of signal to noise; below it a network that learned in studios hears much of the noise
+FEWEST_GLANCES = 3   # of speech, and of pauses, to tell how far one is above the other
 FAINT_SHARE = 3e-5   # of all power, -45 dB; speech has more there, and 16 bits leave quiet recordings hardly less
 
 
@@ -17,12 +19,15 @@ class Quality:
 
     short          less than half a second              clipped        over one sample in a thousand at full scale
     silent         fainter than -60 dB of full scale    band_limited   less than -45 dB of the power above 4.2 kHz
+    noisy          speech less than 10 dB above the pauses, where there are pauses; `is_noisy` tells, as it must know
+                   where somebody speaks
     """
 
     def __init__(self, sample_rate: int):
         self.sample_rate = sample_rate
         self.num_samples = self.num_clipped = 0
         self.energy = self.power = self.high_power = 0.0
+        self._glances: list[np.ndarray] = []   # power of each frame looked at
         self._window = np.hanning(round(FRAME_SECONDS * sample_rate)).astype(np.float32)
         self._rest, self._next = np.empty(0, np.float32), 0  # not looked at yet, and where in it the next frame starts
 
@@ -36,15 +41,32 @@ class Quality:
         if count:
             frames = np.lib.stride_tricks.sliding_window_view(held[self._next :], width)[::hop]
             power, high_power = self._look(frames[:count])
-            self.power, self.high_power = self.power + power, self.high_power + high_power
+            self._glances.append(power)
+            self.power, self.high_power = self.power + float(power.sum()), self.high_power + high_power
         start = self._next + count * hop
         self._rest, self._next = held[start:], max(0, start - len(held))
 
-    def _look(self, frames: np.ndarray) -> tuple[float, float]:
-        """Power of all frames together, and that above TELEPHONE_HZ."""
+    def _look(self, frames: np.ndarray) -> tuple[np.ndarray, float]:
+        """Power of each frame, and that of all together above TELEPHONE_HZ."""
         spectrum = np.fft.rfft(frames * self._window)
         power = spectrum.real**2 + spectrum.imag**2
-        return float(power.sum()), float(power[:, round(len(self._window) * TELEPHONE_HZ / self.sample_rate) :].sum())
+        return power.sum(1), float(power[:, round(len(self._window) * TELEPHONE_HZ / self.sample_rate) :].sum())
+
+    @property
+    def glance_times(self) -> np.ndarray:
+        """Seconds at which `is_noisy` wants to know whether somebody speaks."""
+        return FRAME_SECONDS / 2 + HOP_SECONDS * np.arange(sum(map(len, self._glances)))
+
+    def is_noisy(self, spoken: np.ndarray) -> bool:
+        """Whether speech is less than 10 dB above the pauses; False where there is too little of either to tell.
+
+        Shape: spoken, bool, as glance_times.
+        """
+        if min(spoken.sum(), (~spoken).sum()) < FEWEST_GLANCES:
+            return False
+        power = np.concatenate(self._glances)
+        noise = np.median(power[~spoken])   # speech that was missed is no noise
+        return bool(power[spoken].mean() - noise < noise * 10 ** (NOISY_DB / 10))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -52,7 +74,8 @@ class Quality:
         seconds = self.num_samples / self.sample_rate
         power, high_power = self.power, self.high_power
         if self.num_samples < len(self._window):  # all there is, shorter than a frame
-            power, high_power = self._look(np.pad(self._rest, (0, len(self._window) - len(self._rest)))[None])
+            glance, high_power = self._look(np.pad(self._rest, (0, len(self._window) - len(self._rest)))[None])
+            power = float(glance.sum())
         found = {
             "short": seconds < SHORT_SECONDS,
             "silent": self.energy < SILENT_POWER * self.num_samples,

@@ -518,3 +518,11 @@ def test_an_unknown_device_is_refused(tiny, device):
 def test_a_model_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="experiment folder whose training has finished"):
         Analyzer(tmp_path)
+
+
+def test_speech_in_noise_is_flagged(small, voice):
+    said = np.concatenate([np.zeros(RATE), voice, np.zeros(RATE)]).astype(np.float32)
+    hiss = np.random.default_rng(1).normal(size=len(said)).astype(np.float32)
+    level = float(np.sqrt(np.square(voice).mean()))
+    quiet, loud = (small.analyze(said + share * level * hiss, RATE).flags for share in (0.01, 0.5))
+    assert "noisy" not in quiet and "noisy" in loud

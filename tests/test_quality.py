@@ -66,3 +66,21 @@ def test_real_speech_is_band_limited_only_after_a_telephone(corpora, pattern):
         assert not {"band_limited", "short"} & set(flags(waveform)), path
         narrow = soxr.resample(soxr.resample(waveform, RATE, 8000), 8000, RATE)
         assert "band_limited" in flags(narrow), path
+
+
+@pytest.mark.parametrize("level, noisy", [(0.0, False), (0.01, False), (0.1, True)])
+def test_noise_is_told_by_the_pauses(level, noisy):
+    said = np.concatenate([voice(), np.zeros(RATE)]) + level * np.random.default_rng(0).normal(size=3 * RATE)
+    quality = Quality(RATE)
+    for block in np.array_split(said.astype(np.float32), 7):
+        quality.hear(block)
+    times = quality.glance_times
+    assert times[:2] == pytest.approx([0.025, 0.225]) and times[-1] == pytest.approx(2.825)
+    assert quality.is_noisy(times < 2) == noisy
+
+
+def test_without_pauses_or_speech_nobody_can_tell_noise():
+    quality = Quality(RATE)
+    quality.hear(noise())
+    assert not quality.is_noisy(quality.glance_times > 0) and not quality.is_noisy(quality.glance_times < 0)
+    assert quality.is_noisy(quality.glance_times < 1)   # the test can tell
