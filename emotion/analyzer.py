@@ -181,6 +181,13 @@ class Analyzer:
         """
         return self._in_torch.spectrogram(waveform)
 
+    def pitch(self, waveform: np.ndarray) -> np.ndarray:
+        """F0 of each frame of `spectrogram` in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,).
+
+        Raises: ValueError for an exported model.
+        """
+        return self._in_torch.pitch(waveform)
+
     @property
     def _in_torch(self) -> Engine:
         if isinstance(self._engine, Exported):

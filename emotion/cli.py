@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _showing_commands(command, computing) -> None:
     """Pictures, pages and files of what a model says; `computing` adds its options."""
-    plot = command("plot", _plot, "Draw waveform, spectrogram and emotion timeline of one recording.")
+    plot = command("plot", _plot, "Draw waveform, spectrogram, pitch and emotion timeline of one recording.")
     plot.add_argument("source", metavar="FILE")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
     computing(plot)
@@ -263,7 +263,10 @@ def _plot(options: argparse.Namespace) -> None:
     output = options.output or Path(options.source).with_suffix(".png").name
     timeline = analyzer.analyze(options.source)
     hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
-    plot.recording(waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output)
+    plot.recording(
+        waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output,
+        f0_hz=analyzer.pitch(waveform),
+    )
     print(output)
 
 

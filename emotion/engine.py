@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from .checkpoint import Checkpoint
 from .detector import SpeechDetector
 from .exported import Answers
 from .hardware import channels_last, choose_device
+from .prosody import pitch
+
+PIECE_SECONDS = 60.0
+MARGIN_SECONDS = 1.0   # more than a frame, and long enough for the best path of the pitch to be the same
 
 
 class Engine:
@@ -49,9 +57,27 @@ class Engine:
             output.heads["embedding"].float().cpu().numpy(),
         )
 
-    @torch.inference_mode()
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel as the front end computes it. Shape: (samples,) -> (frames, bands)."""
-        batch = torch.from_numpy(waveform)[None].to(self.device)
-        mel, _ = self._frontend.log_mel(batch, torch.tensor([len(waveform)], device=self.device))
-        return mel[0, 0].cpu().numpy()
+        return self._in_pieces(waveform, lambda *batch: self._frontend.log_mel(*batch)[0][:, 0])
+
+    def pitch(self, waveform: np.ndarray) -> np.ndarray:
+        """F0 of each frame of the spectrogram in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,)."""
+        settings = self._frontend.config
+        return self._in_pieces(
+            waveform, lambda *batch: pitch(*batch, self.sample_rate, settings.hop_samples, settings.pitch)[0]
+        )
+
+    @torch.inference_mode()
+    def _in_pieces(self, waveform: np.ndarray, compute: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+        """What a function of (waveforms, num_samples) gives for each frame, of pieces that overlap by what it sees
+        of their surroundings: so an hour takes no more memory than a minute."""
+        hop = self._frontend.config.hop_samples
+        margin, size = (math.ceil(seconds * self.sample_rate / hop) for seconds in (MARGIN_SECONDS, PIECE_SECONDS))
+        parts, count = [], len(waveform) // hop + 1
+        for start in range(0, count, size):
+            first, stop = max(0, start - margin), min(count, start + size)
+            piece = waveform[first * hop : (stop + margin) * hop]
+            batch = torch.from_numpy(piece)[None].to(self.device), torch.tensor([len(piece)], device=self.device)
+            parts.append(compute(*batch)[0, start - first : stop - first].cpu().numpy())
+        return np.concatenate(parts)

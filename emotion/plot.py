@@ -31,6 +31,8 @@ COLOURS = {
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermilion and blue of Okabe and Ito
 INK, GREY = "#222222", "#8A8A8A"
 MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound draws as fast as an hour
+FEWEST_PIXELS = 20   # no name is narrower
+TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
 CURVES = ("epoch", "train_loss", "valid_loss", "valid_uar", "learning_rate")
 
 Output = str | os.PathLike | BinaryIO
@@ -156,13 +158,15 @@ def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
 
 
 def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds: float, timeline: Timeline,
-              path: Output, title: str | None = None) -> Figure:
-    """Waveform, log-mel and emotions of one recording, one above the other on the same time axis.
+              path: Output, title: str | None = None, f0_hz: ArrayLike | None = None) -> Figure:
+    """Waveform, log-mel, pitch and emotions of one recording, one above the other on the same time axis.
 
     The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS. Where
-    nobody speaks the emotions are pale.
+    nobody speaks the emotions are pale. Of a long recording each column of the picture holds the extremes of the
+    waveform, the middle of the pitch and the mean of the rest.
 
-    Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds.
+    Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds; f0_hz (frames,)
+            in Hz, 0 where unvoiced.
     Raises: ValueError for other shapes, or a label that has no colour.
     """
     waveform, mel = np.asarray(waveform), np.asarray(mel)
@@ -175,25 +179,28 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
         raise ValueError(f"no colour for {', '.join(colourless)}; there are colours for "
                          f"{', '.join(COLOURS)}: two pictures could not be compared by eye. Map the labels "
                          "to these names.")
-    figure = new_figure(9.0, 6.6)
-    grid = figure.add_gridspec(3, 2, width_ratios=(1, 0.14), height_ratios=(1, 1.5, 1.7))
+    heights = (1, 1.5, *([0.9] if f0_hz is not None else []), 1.7)
+    figure = new_figure(9.0, 1.57 * sum(heights))
+    grid = figure.add_gridspec(len(heights), 2, width_ratios=(1, 0.14), height_ratios=heights)
     wave = figure.add_subplot(grid[0, 0])
-    spectrum = figure.add_subplot(grid[1, 0], sharex=wave)
-    emotions = figure.add_subplot(grid[2, 0], sharex=wave)
+    spectrum, *between, emotions = (figure.add_subplot(grid[row, 0], sharex=wave) for row in range(1, len(heights)))
     _draw_waveform(wave, waveform, sample_rate)
+    for axes in between:
+        _draw_pitch(axes, np.asarray(f0_hz), hop_seconds)
     image = _draw_mel(spectrum, mel, hop_seconds)
     side = figure.add_subplot(grid[1, 1])
     side.set_axis_off()
     figure.colorbar(image, cax=side.inset_axes((0, 0.05, 0.12, 0.9))).set_label("log power", fontsize=10)
     handles = _draw_emotions(emotions, timeline)
-    side = figure.add_subplot(grid[2, 1])
+    side = figure.add_subplot(grid[-1, 1])
     side.set_axis_off()
     side.legend(handles[::-1], timeline.labels[::-1], fontsize=10, frameon=False, loc="center left",
                 borderpad=0, borderaxespad=0, handlelength=1.2)
-    for axes in (wave, spectrum):
+    for axes in (wave, spectrum, *between):
         axes.tick_params(labelbottom=False)
     wave.set_xlim(0, timeline.duration_seconds)
-    figure.align_ylabels((wave, spectrum, emotions))
+    _name_times(emotions, timeline.duration_seconds)
+    figure.align_ylabels((wave, spectrum, *between, emotions))
     figure.draw_without_rendering()  # settles the layout: whether a name fits is known only then
     _name_segments(emotions, timeline)
     return save(figure, path, title)
@@ -223,10 +230,38 @@ def _draw_mel(axes: Axes, mel: np.ndarray, hop_seconds: float):
     return image
 
 
+def _draw_pitch(axes: Axes, f0_hz: np.ndarray, hop_seconds: float) -> None:
+    starts = _columns(len(f0_hz))
+    voiced = [part[part > 0] for part in np.split(f0_hz, starts[1:])]
+    middles = [np.median(part) if len(part) else np.nan for part in voiced]
+    axes.plot(starts * hop_seconds, middles, color=AFTER, linewidth=1.2, marker=".", markersize=2)
+    axes.set_yscale("log")
+    axes.set_ylim(55, 550)
+    axes.set_yticks((75, 150, 300), ("75", "150", "300"))
+    axes.minorticks_off()
+    plain(axes, ylabel="F0 (Hz)")
+
+
+def _name_times(axes: Axes, duration_seconds: float) -> None:
+    """Minutes and hours where seconds alone would be hard to read."""
+    if duration_seconds < 120:
+        return
+    hours = duration_seconds >= 3600
+    step = next((s for s in TIME_STEPS if duration_seconds / s <= 8), TIME_STEPS[-1] * np.ceil(duration_seconds / 7e5))
+    ticks = np.arange(0, duration_seconds + 1e-6, step)
+    axes.set_xticks(ticks, [
+        f"{t // 3600:.0f}:{t % 3600 // 60:02.0f}" if hours else f"{t // 60:.0f}:{t % 60:02.0f}" for t in ticks
+    ])
+    axes.set_xlabel("time (h:min)" if hours else "time (min:s)", fontsize=11)
+
+
 def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
     colours = [COLOURS[label] for label in timeline.labels]
     times, shares = np.asarray(timeline.step_times), np.asarray(timeline.step_probabilities)
     end = timeline.duration_seconds
+    starts = _columns(len(times))
+    widths = np.diff(np.append(starts, len(times)))
+    times, shares = times[starts + widths // 2], np.add.reduceat(shares, starts, axis=0) / widths[:, None]
     half = np.diff(times).mean() / 2 if len(times) > 1 else end  # a step reaches half way to the next
     times = np.concatenate([times[:1] - half, times, times[-1:] + half]).clip(0, end)
     shares = np.concatenate([shares[:1], shares, shares[-1:]])
@@ -255,6 +290,8 @@ def _name_segments(axes: Axes, timeline: Timeline) -> None:
     renderer = axes.figure.canvas.get_renderer()
     for segment in timeline.segments:
         left, right = axes.transData.transform([(segment.start_seconds, 0), (segment.end_seconds, 0)])[:, 0]
+        if right - left < FEWEST_PIXELS:
+            continue
         red, green, blue = (int(COLOURS[segment.label][place:place + 2], 16) for place in (1, 3, 5))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 125
         text = axes.text((segment.start_seconds + segment.end_seconds) / 2, 115, segment.label, fontsize=9,

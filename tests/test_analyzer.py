@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import nn
 
-from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, labels, models
+from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, engine, labels, models
 from emotion.analyzer import FileError, Recording, WindowConfig
 from emotion.blocks import Reach
 from emotion.calibration import Calibration
@@ -143,6 +143,16 @@ def test_an_analyzer_tells_its_labels_rate_and_step(small):
 def test_the_spectrogram_is_the_front_ends_log_mel(small):
     mel, _ = small.checkpoint.frontend.log_mel(torch.from_numpy(noise(0.5))[None], torch.tensor([RATE // 2]))
     assert np.array_equal(small.spectrogram(noise(0.5)), mel[0, 0].numpy())
+
+
+@pytest.mark.parametrize("seconds", [0.004, 0.7, 1.5, 4.3])
+def test_spectrogram_and_pitch_of_a_long_recording_are_those_of_its_pieces(small, voice, seconds, monkeypatch):
+    waveform = np.tile(voice, 4)[: round(seconds * RATE)]
+    whole = small.spectrogram(waveform), small.pitch(waveform)
+    monkeypatch.setattr(engine, "PIECE_SECONDS", 0.9)
+    mel, f0_hz = small.spectrogram(waveform), small.pitch(waveform)
+    assert mel.shape == whole[0].shape and np.abs(mel - whole[0]).max() < 1e-4
+    assert f0_hz == pytest.approx(whole[1], rel=1e-3) and (f0_hz > 0).any() == (seconds > 0.5)
 
 
 # the same answer in any company

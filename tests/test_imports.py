@@ -34,7 +34,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "detector": "speech",
     "baseline": "checkpoint features",
     "windows": "quality",
-    "engine": "checkpoint detector exported hardware",
+    "engine": "checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
     "analyzer": "audio baseline checkpoint engine exported quality speech stream timeline windows",
     "export": "checkpoint detector exported features masking settings speech",

@@ -202,6 +202,36 @@ def test_the_envelope_of_a_long_waveform_keeps_its_highest_and_lowest_sample(tmp
     assert (heights.max(), heights.min()) == pytest.approx((0.9, -0.8))
 
 
+def test_the_pitch_has_a_panel_with_gaps_where_nothing_is_voiced(tmp_path):
+    mel, f0_hz = np.zeros((51, 8)), np.where(np.arange(51) < 20, 0, 200.0)
+    figure = plot.recording(np.zeros(8000), 16000, mel, 0.01, timeline(0.5, 3, 6), tmp_path / "f0.png", f0_hz=f0_hz)
+    axes = next(axes for axes in figure.axes if axes.get_ylabel() == "F0 (Hz)")
+    times, drawn = axes.lines[0].get_data()
+    assert times == pytest.approx(0.01 * np.arange(51)) and axes.get_xlim() == (0, 0.5)
+    assert np.isnan(drawn[:20]).all() and (drawn[20:] == 200).all()
+
+
+@pytest.mark.parametrize("duration_seconds, unit, names", [
+    (100, "s", None), (600, "min:s", ["0:00", "2:00", "4:00", "6:00", "8:00", "10:00"]),
+    (3 * 3600, "h:min", ["0:00", "0:30", "1:00", "1:30", "2:00", "2:30", "3:00"]),
+])
+def test_long_times_are_named_in_minutes_and_hours(duration_seconds, unit, names, tmp_path):
+    mel = np.zeros((int(duration_seconds * 10) + 1, 4))
+    seen = timeline(duration_seconds, 3, 60)
+    figure = plot.recording(np.zeros(duration_seconds * 80), 80, mel, 0.1, seen, tmp_path / "long.png")
+    axes = next(axes for axes in figure.axes if axes.get_xlabel())
+    assert axes.get_xlabel() == f"time ({unit})"
+    assert names is None or [text.get_text() for text in axes.get_xticklabels()] == names
+
+
+def test_a_day_of_steps_is_drawn_in_as_many_columns_as_a_picture_has(tmp_path):
+    seen = timeline(86_400, 3, 50_000)
+    figure = plot.recording(np.zeros(8000), 0.1, np.zeros((865, 4)), 100.0, seen, tmp_path / "day.png")
+    axes = next(axes for axes in figure.axes if axes.get_ylabel() == "probability (%)")
+    corners = max(len(path.vertices) for shares in axes.collections for path in shares.get_paths())
+    assert corners < 2 * plot.MOST_COLUMNS + 20
+
+
 def test_digital_silence_can_be_drawn(tmp_path):
     mel = np.full((51, 64), np.log(1e-10))
     figure = plot.recording(np.zeros(8000), 16000, mel, 0.01, timeline(0.5, 3, 6), tmp_path / "silence.png")
