@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import prosody
 from .checkpoint import Checkpoint
 from .detector import SpeechDetector
 from .exported import FORMAT, INPUTS, OUTPUTS
@@ -37,7 +38,7 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
 
     The file takes its name only when onnxruntime has answered as PyTorch does, within 1e-4.
 
-    Raises: ValueError for a model that needs prosody, an ending other than .onnx, or answers that differ;
+    Raises: ValueError for an ending other than .onnx, or answers that differ;
         ModuleNotFoundError where onnx or onnxruntime is not installed.
     """
     path = Path(path)
@@ -45,11 +46,6 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
         raise ValueError(f"{path} must end in .onnx: by its ending the Analyzer knows the format. Rename it.")
     if not path.parent.is_dir():
         raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
-    if checkpoint.frontend.config.prosody:
-        raise ValueError(
-            f"model {checkpoint.name!r} needs prosody, whose pitch is a best path over all frames: traced, it "
-            "would fit recordings of one length only. Export a model without prosody: serial, lstm or conv3d."
-        )
     try:
         import onnx
         import onnxruntime
@@ -130,22 +126,25 @@ def _header(checkpoint: Checkpoint) -> dict:
 
 
 def _batch(seconds: tuple[float, ...], sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Noise of these lengths, in the padding too: the graph has to clear it. Shape: (batch, samples), (batch,)."""
+    """A tone that rises, for the pitch to follow, in noise. Of these lengths, but also in the padding: the graph has to
+    clear it. Shape: (batch, samples), (batch,)."""
     num_samples = torch.tensor([round(length * sample_rate) for length in seconds])
     noise = torch.randn(len(seconds), int(num_samples.max()), generator=torch.Generator().manual_seed(1))
-    return 0.1 * noise, num_samples
+    turns = torch.linspace(100, 300, noise.shape[1]).cumsum(0) / sample_rate
+    return 0.3 * (turns % 1 - 0.5) + 0.05 * noise, num_samples
 
 
 def _trace(graph: Graph, path: Path) -> None:
     sizes = {"waveforms": ("batch", "samples"), "step_logits": ("batch", "steps"), "speech": ("batch", "chunks")}
     sizes |= {name: ("batch",) for name in ("num_samples", "logits", "step_lengths")}
-    with warnings.catch_warnings(), _traceable():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python numbers in the trace, all checked by _compare
-        torch.onnx.export(
-            graph, _batch((1.5, 1.0, 0.6), graph.sample_rate), path, dynamo=False, opset_version=OPSET,
-            input_names=INPUTS, output_names=OUTPUTS,
-            dynamic_axes={name: dict(enumerate(axes)) for name, axes in sizes.items()},
-        )
+        with _traceable():
+            torch.onnx.export(
+                graph, _batch((1.5, 1.0, 0.6), graph.sample_rate), path, dynamo=False, opset_version=OPSET,
+                input_names=INPUTS, output_names=OUTPUTS,
+                dynamic_axes={name: dict(enumerate(axes)) for name, axes in sizes.items()},
+            )
 
 
 def _compare(session, graph: Graph) -> None:
@@ -158,22 +157,25 @@ def _compare(session, graph: Graph) -> None:
         for name, answer, tensor in zip(OUTPUTS, answers, expected):
             if answer.shape != tensor.shape or np.abs(answer - tensor.numpy()).max() > TOLERANCE:
                 raise ValueError(
-                    f"onnxruntime's {name} of {seconds} s of noise are not PyTorch's: the file would answer otherwise "
+                    f"onnxruntime's {name} of a tone of {seconds} s are not PyTorch's: the file would answer otherwise "
                     "and was not written. Install the torch and onnxruntime that emotion[export] names."
                 )
 
 
 @contextmanager
 def _traceable() -> Iterator[None]:
-    """While it runs, three operations are traced for any length; as they are they fix that of the example."""
-    symbols, unflatten = {"aten::unfold": _unfold, "aten::floor_divide": _floor_divide}, Tensor.unflatten
-    Tensor.unflatten = _unflatten
+    """While it runs, four operations are traced for any length; as they are they fix that of the example.
+
+    The best path is not traced but compiled: its loop stays one."""
+    symbols = {"aten::unfold": _unfold, "aten::floor_divide": _floor_divide}
+    unflatten, best_path = Tensor.unflatten, prosody.best_path
+    Tensor.unflatten, prosody.best_path = _unflatten, torch.jit.script(prosody.best_path)
     for name, symbol in symbols.items():
         torch.onnx.register_custom_op_symbolic(name, symbol, OPSET)
     try:
         yield
     finally:
-        Tensor.unflatten = unflatten
+        Tensor.unflatten, prosody.best_path = unflatten, best_path
         for name in symbols:
             torch.onnx.unregister_custom_op_symbolic(name, OPSET)
 

@@ -92,7 +92,7 @@ def pitch(
         periodicity, loudness, lags = _autocorrelation(frames, inside, rate, config)
         hz, strength = _candidates(periodicity, lags, config)
         states = _states(hz, strength, loudness, config)
-        path = _best_path(states[:, 0], _gains(hz, states, inside, hop_samples / sample_rate, config))
+        path = best_path(states[:, 0], _gains(hz, states, inside, hop_samples / sample_rate, config))
         f0_hz = pad(hz, (1, 0)).gather(2, path)[..., 0]
         voicing = torch.cat([strength.amax(2, keepdim=True), strength], dim=2).gather(2, path)[..., 0]
     return f0_hz * inside, voicing.clamp(0, 1) * inside
@@ -124,23 +124,26 @@ def _decimated_frames(waveforms: Tensor, sample_rate: int, hop_samples: int, cou
 def _autocorrelation(frames: Tensor, inside: Tensor, rate: float, config: PitchConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Each frame's autocorrelation over its window's, from the power spectrum.
 
-    A matrix of cosines stands for the inverse FFT: so the lags may be finer than the samples, and few.
+    Matrices of cosines and sines stand for the FFT, which the exporter to ONNX does not know (the pitch takes as long),
+    and for its inverse: so the lags may be finer than the samples, and few.
 
     Shape: frames (batch, frames, width), inside (batch, frames) -> (batch, frames, lags), loudness (batch, frames) as
            a share of the loudest frame's amplitude, (lags,) in seconds, one beyond each end of the range.
     """
-    width = frames.shape[2]
+    width = int(frames.shape[2])  # a number, where the export traces sizes
     step = 1 / (6 * config.bandwidth_hz)  # the fastest cosine is sampled six times
     count = int((1 / config.lowest_hz - 1 / config.highest_hz) / step) + 4
     lags = 1 / config.highest_hz + step * torch.arange(-1, count - 1, device=frames.device)
-    size = -(-(width + int(rate / config.lowest_hz) + 3) // 32) * 32  # no lag wraps around; FFTs are fast by 32
+    size = -(-(width + int(rate / config.lowest_hz) + 3) // 32) * 32  # no lag wraps; by 32, as models were trained
     hz = torch.arange(int(config.bandwidth_hz * size / rate) + 1, device=frames.device) * rate / size
     cosines = torch.cos(2 * torch.pi * hz[:, None] * pad(lags, (1, 0)))  # (bins, 1 + lags): at first no lag
     cosines[0] /= 2  # 0 Hz has no twin below it
+    turns = torch.arange(width, device=frames.device)[:, None] * torch.arange(len(hz), device=frames.device) % size
+    angles = 2 * torch.pi / size * turns
+    waves = angles.cos(), angles.sin()
 
     def correlated(windowed: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(windowed, n=size)[..., : len(hz)]
-        return (spectrum.real.square() + spectrum.imag.square()) @ cosines
+        return sum((windowed @ wave).square() for wave in waves) @ cosines
 
     window = torch.hann_window(width, device=frames.device)
     cosines /= correlated(window)
@@ -187,16 +190,19 @@ def _gains(hz: Tensor, states: Tensor, inside: Tensor, hop_seconds: float, confi
     return (gains * inside[:, 1:, None, None]).transpose(0, 1)
 
 
-def _best_path(total: Tensor, gains: Tensor) -> Tensor:
-    """States with the largest sum (Viterbi): (batch, states), (steps, batch, from, to) -> (batch, steps + 1, 1)."""
-    origins = []
+def best_path(total: Tensor, gains: Tensor) -> Tensor:
+    """States with the largest sum (Viterbi): (batch, states), (steps, batch, from, to) -> (batch, steps + 1, 1).
+
+    Written for TorchScript: as a script, the export keeps its loops.
+    """
+    origins: list[Tensor] = []
     for gain in gains:
         total, origin = (total[:, :, None] + gain).max(1)
         origins.append(origin)
     path = [total.argmax(1, keepdim=True)]
-    for origin in reversed(origins):
-        path.append(origin.gather(1, path[-1]))
-    return torch.stack(path[::-1], dim=1)
+    for i in range(len(origins)):
+        path.append(origins[-1 - i].gather(1, path[-1]))
+    return torch.stack(path, dim=1).flip(1)
 
 
 def contours(f0_hz: Tensor, voicing: Tensor, log_mel: Tensor, lengths: Tensor) -> Tensor:
@@ -237,13 +243,14 @@ def contours(f0_hz: Tensor, voicing: Tensor, log_mel: Tensor, lengths: Tensor) -
 
 def _filled_semitones(f0_hz: Tensor, voiced: Tensor) -> Tensor:
     """Semitones above the voiced frames' median, in straight lines across the others. Shape: (batch, frames)."""
-    semitones = 12 * torch.log2(torch.where(voiced, f0_hz, torch.nan))
-    semitones = (semitones - semitones.nanmedian(1, keepdim=True).values).nan_to_num(0)
-    end = voiced.shape[1]
-    frame = torch.arange(end, device=voiced.device).expand_as(voiced)
-    before = torch.where(voiced, frame, -1).cummax(1).values  # nearest voiced frame, -1 for none
-    after = torch.where(voiced, frame, end).flip(1).cummin(1).values.flip(1)  # likewise, end for none
-    before, after = torch.where(before < 0, after, before), torch.where(after == end, before, after)
-    before, after = before.clamp(0, end - 1), after.clamp(0, end - 1)  # nothing voiced: all is 0 anyway
+    semitones = 12 * torch.log2(torch.where(voiced, f0_hz, 1.0))
+    count = voiced.long().cumsum(1)  # of voiced frames up to here
+    last = (count[:, -1:] - 1).clamp(min=0)
+    median = torch.where(voiced, semitones, torch.inf).sort(1).values.gather(1, last // 2)
+    semitones = torch.where(voiced, semitones - median, 0.0)
+    frame = torch.arange(voiced.shape[1], device=voiced.device).expand_as(voiced)
+    places = torch.where(voiced, frame, frame[:, -1:]).sort(1).values  # of the voiced frames, first come first
+    before = places.gather(1, (count - 1).clamp(min=0))  # the nearest voiced frame; in front of all, the first
+    after = places.gather(1, torch.minimum(count - voiced.long(), last))  # likewise; behind all, the last
     share = (frame - before) / (after - before).clamp(min=1)
     return torch.lerp(semitones.gather(1, before), semitones.gather(1, after), share)

@@ -20,6 +20,7 @@ from emotion.export import export
 from emotion.exported import Exported
 from emotion.features import FrontendConfig
 from emotion.models import MODELS
+from emotion.models.parallel import FUSIONS
 from emotion.speech import CHUNK, CHUNK_SECONDS
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
@@ -43,6 +44,7 @@ BUILT = {
     "utterance": ("serial", CNN, {"normalisation": "utterance"}),
     "speaker": ("lstm", {"features": 8, **LSTM}, {"normalisation": "speaker"}),
     "8 kHz": ("serial", CNN, {"sample_rate": 8000, "high_hz": 4000.0}),
+    **{fusion: ("parallel", {**CNN, "prosody_features": 6, "fusion": fusion}, {"prosody": True}) for fusion in FUSIONS},
 }
 SECONDS = (1.9, 0.73, 0.02)
 
@@ -121,8 +123,8 @@ def test_the_steps_stand_where_the_analyzer_puts_them(pair, rng):
 
 # fast equals slow
 
-def test_every_model_without_prosody_is_tested():
-    assert {name for name, _, _ in BUILT.values()} == {name for name in MODELS if not MODELS[name].uses_prosody}
+def test_every_model_is_tested():
+    assert {name for name, _, _ in BUILT.values()} == set(MODELS)
 
 
 @pytest.mark.parametrize("seconds", [SECONDS, (2.4, 2.4), (0.31,)], ids=str)
@@ -160,6 +162,18 @@ def test_a_recording_is_answered_as_by_the_analyzer(exported, voice):
     answers = exported.answer(voice[None], [len(voice)])
     assert np.abs(answers.probabilities[0] - timeline.probabilities).max() < 1e-4
     assert np.abs(answers.step_probabilities[0] - timeline.step_probabilities).max() < 1e-4
+
+
+def test_the_pitch_of_a_voice_is_followed_as_by_pytorch(voice, tmp_path):
+    model = built("early")
+    model.model.cnn.contours.weight.data *= 10  # so that a wrong pitch shows
+    export(model, tmp_path / "model.onnx")
+    num_samples = np.array([len(voice), len(voice) // 2, len(voice) // 3])
+    batch = np.stack([voice, np.roll(voice, 4000), voice[::-1]])
+    answers = Exported(tmp_path / "model.onnx", num_threads=1).answer(batch, num_samples)
+    assert np.abs(answers.probabilities - by_torch(model, batch, num_samples)[0]).max() < 1e-4
+    model.frontend.contour_scale[:3] = 0  # deaf to pitch and voicing
+    assert (np.abs(answers.probabilities - by_torch(model, batch, num_samples)[0]).max(1) > 1e-3).all()
 
 
 @pytest.mark.parametrize("pattern", ["ravdess/**/*.flac", "emodb/wav/*.wav", "nemo/samples/*.opus"])
@@ -241,13 +255,6 @@ def test_the_answers_come_without_torch(path):
 
 
 # refusal
-
-def test_a_model_with_prosody_is_refused(tmp_path):
-    options = {**CNN, "prosody_features": 6}
-    model = checkpoint.build("parallel", options, FrontendConfig(num_bands=20, prosody=True), labels.scheme("mini5"))
-    with pytest.raises(ValueError, match="Export a model without prosody"):
-        export(model, tmp_path / "model.onnx")
-
 
 @pytest.mark.parametrize("name, remedy", [("model.bin", "Rename it"), ("nowhere/model.onnx", "Make it first")])
 def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, name, remedy):

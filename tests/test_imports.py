@@ -37,7 +37,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "engine": "checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
     "analyzer": "audio baseline checkpoint engine exported quality speech stream timeline windows",
-    "export": "checkpoint detector exported features masking settings speech",
+    "export": "checkpoint detector exported features masking prosody settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
     "report": "analyzer page timeline",

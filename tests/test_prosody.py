@@ -9,7 +9,7 @@ import torch
 
 from emotion import audio
 from emotion.features import Frontend, FrontendConfig
-from emotion.prosody import CONTOURS, NUM_CONTOURS, PitchConfig, _best_path, contours, pitch
+from emotion.prosody import CONTOURS, NUM_CONTOURS, PitchConfig, best_path, contours, pitch
 from emotion.slopes import deltas
 
 RATE, HOP = 16_000, 160
@@ -209,7 +209,7 @@ def test_on_real_speech_pitch_agrees_with_librosas_pyin(corpora, corpus, pattern
 
 def test_the_best_path_is_the_best_of_all_paths():
     first, gains = torch.randn(3, 3), torch.randn(4, 3, 3, 3)
-    found = _best_path(first, gains)[..., 0]
+    found = best_path(first, gains)[..., 0]
     for row in range(3):
         def total(path, row=row):
             steps = zip(gains[:, row], path, path[1:])
