@@ -93,17 +93,21 @@ class FourierMel(nn.Module):
 
     def __init__(self, mel: Mel):
         super().__init__()
-        self.hop, self.beyond = mel.hop_length, mel.n_fft // 2  # samples; zeros beyond both ends
-        places = torch.arange(self.beyond + 1)[:, None] * torch.arange(mel.n_fft) % mel.n_fft  # whole turns left out
-        angles = 2 * torch.pi * places.double() / mel.n_fft
-        waves = torch.cat([angles.cos(), angles.sin()]) * mel.spectrogram.window.double().cpu()
-        self.register_buffer("waves", waves.float()[:, None])  # (2 * frequencies, 1, samples)
+        self.hop, self.size = mel.hop_length, mel.n_fft
+        turn = 2 * torch.pi * torch.arange(self.size).double() / self.size
+        self.register_buffer("sample", torch.arange(self.size))
+        self.register_buffer("cosine", turn.cos().float())  # one turn, of which onnxruntime makes all waves as it loads
+        self.register_buffer("sine", turn.sin().float())
+        self.register_buffer("window", mel.spectrogram.window.cpu())
         self.register_buffer("filters", mel.mel_scale.fb.T.contiguous())  # (bands, frequencies)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Power in each band. Shape: (batch, samples) -> (batch, bands, frames)."""
-        padded = nn.functional.pad(waveforms, (self.beyond, self.beyond))[:, None]
-        real, imaginary = nn.functional.conv1d(padded, self.waves, stride=self.hop).square().chunk(2, dim=1)
+        beyond = self.size // 2  # zeros beyond both ends
+        places = self.sample[: beyond + 1, None] * self.sample % self.size
+        waves = torch.cat([self.cosine[places], self.sine[places]]) * self.window  # (2 * frequencies, samples)
+        padded = nn.functional.pad(waveforms, (beyond, beyond))[:, None]
+        real, imaginary = nn.functional.conv1d(padded, waves[:, None], stride=self.hop).square().chunk(2, dim=1)
         return self.filters @ (real + imaginary)
 
 
@@ -142,6 +146,7 @@ def _trace(graph: Graph, path: Path) -> None:
         with _traceable():
             torch.onnx.export(
                 graph, _batch((1.5, 1.0, 0.6), graph.sample_rate), path, dynamo=False, opset_version=OPSET,
+                do_constant_folding=False,  # weights keep their names; onnxruntime folds
                 input_names=INPUTS, output_names=OUTPUTS,
                 dynamic_axes={name: dict(enumerate(axes)) for name, axes in sizes.items()},
             )
