@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,14 +158,14 @@ def _moment(steps: list, labels: Sequence[str]) -> str:
 
 def _followed(answers: Iterator, total: int) -> Iterator:
     """The answers, with progress shown; then how many there were and how fast."""
-    from tqdm import tqdm
-
     seconds, scored, started = 0.0, 0, time.monotonic()
-    with tqdm(answers, total=total, unit="file", file=sys.stderr, dynamic_ncols=True) as bar:
-        for answer in bar:
+    with _bar(total) as bar:
+        for answer in answers:
             if not isinstance(answer, FileError):
                 seconds, scored = seconds + answer.duration_seconds, scored + 1
+            if bar is not None:
                 bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
+                bar.update()
             yield answer
     elapsed = time.monotonic() - started
     audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
@@ -172,6 +173,15 @@ def _followed(answers: Iterator, total: int) -> Iterator:
         f"scored {scored} recordings, {audio_length} of audio, in {elapsed:.1f} s: "
         f"{seconds / elapsed:.0f} s of audio per second", file=sys.stderr,
     )
+
+
+def _bar(total: int):
+    """A context of progress, or of None without tqdm: an exported model answers where little is installed."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return nullcontext()
+    return tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True)
 
 
 def _found(directory: str) -> list[Path]:
