@@ -9,6 +9,7 @@ The graph is traced: torch.export, of PyTorch 2.11, fixes the number of steps th
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import warnings
@@ -30,18 +31,21 @@ from .settings import to_plain
 from .speech import CHUNK_SECONDS
 
 OPSET = 17
-TOLERANCE = 1e-4  # in logits, between the file and PyTorch
+TOLERANCES = {"float32": 1e-4, "float16": 0.02}  # in logits, between the file and PyTorch, by precision
 
 
-def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
+def export(checkpoint: Checkpoint, path: str | os.PathLike, precision: str = "float32") -> None:
     """Write the model as ONNX, any batch and length, with labels, timing, calibration and card in its metadata.
 
-    The file takes its name only when onnxruntime has answered as PyTorch does, within 1e-4.
+    The file takes its name only when onnxruntime has answered as PyTorch does, within TOLERANCES.
 
-    Raises: ValueError for an ending other than .onnx, or answers that differ;
+    precision: of the stored weights: float16 is about half the size and as fast, for it computes in float32.
+    Raises: ValueError for an ending other than .onnx, another precision, or answers that differ;
         ModuleNotFoundError where onnx or onnxruntime is not installed.
     """
     path = Path(path)
+    if precision not in TOLERANCES:
+        raise ValueError(f"precision={precision!r} must be one of {', '.join(TOLERANCES)}.")
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"{path} must end in .onnx: by its ending the Analyzer knows the format. Rename it.")
     if not path.parent.is_dir():
@@ -56,9 +60,12 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
     try:
         _trace(graph, aside)
         program = onnx.load(aside)
-        program.metadata_props.add(key="emotion", value=json.dumps(_header(checkpoint)))
+        if precision == "float16":
+            _halve(program)
+        program.metadata_props.add(key="emotion", value=json.dumps(_header(checkpoint, precision)))
         onnx.save(program, aside)
-        _compare(onnxruntime.InferenceSession(os.fspath(aside), providers=["CPUExecutionProvider"]), graph)
+        session = onnxruntime.InferenceSession(os.fspath(aside), providers=["CPUExecutionProvider"])
+        _compare(session, graph, precision)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -111,7 +118,21 @@ class FourierMel(nn.Module):
         return self.filters @ (real + imaginary)
 
 
-def _header(checkpoint: Checkpoint) -> dict:
+def _halve(program) -> None:
+    """Weights of network and detector become float16; onnxruntime widens them as it loads, and computes in float32.
+
+    All else stays: the front end, which must be exact, and vectors, which are small.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in program.graph.initializer:
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.ndim > 1 and not name.startswith("frontend."):
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.float16"))
+            program.graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+
+
+def _header(checkpoint: Checkpoint, precision: str) -> dict:
     settings, reach = checkpoint.frontend.config, checkpoint.model.reach
     return {
         "format": FORMAT,
@@ -122,16 +143,26 @@ def _header(checkpoint: Checkpoint) -> dict:
         "first_step_seconds": reach.centre * settings.hop_samples / settings.sample_rate,
         "chunk_seconds": CHUNK_SECONDS,
         "calibration": to_plain(checkpoint.calibration),
-        "fingerprint": checkpoint.fingerprint,
+        "precision": precision,
+        "fingerprint": _fingerprint(checkpoint, precision),
         "train_speakers": list(checkpoint.train_speakers),
         "valid_speakers": list(checkpoint.valid_speakers),
         "card": checkpoint.card,
     }
 
 
+def _fingerprint(checkpoint: Checkpoint, precision: str) -> str:
+    """The checkpoint's, whose answers float32 repeats; one of its own where answers differ a little."""
+    if precision == "float32":
+        return checkpoint.fingerprint
+    return hashlib.sha256(f"{checkpoint.fingerprint} {precision}".encode()).hexdigest()[:16]
+
+
 def _batch(seconds: tuple[float, ...], sample_rate: int) -> tuple[Tensor, Tensor]:
-    """A tone that rises, for the pitch to follow, in noise. Of these lengths, but also in the padding: the graph has to
-    clear it. Shape: (batch, samples), (batch,)."""
+    """A rising tone, for the pitch to follow, in noise; in the padding too, which the graph has to clear.
+
+    Shape: one utterance for each length -> (batch, samples), (batch,).
+    """
     num_samples = torch.tensor([round(length * sample_rate) for length in seconds])
     noise = torch.randn(len(seconds), int(num_samples.max()), generator=torch.Generator().manual_seed(1))
     turns = torch.linspace(100, 300, noise.shape[1]).cumsum(0) / sample_rate
@@ -152,18 +183,22 @@ def _trace(graph: Graph, path: Path) -> None:
             )
 
 
-def _compare(session, graph: Graph) -> None:
+def _compare(session, graph: Graph, precision: str) -> None:
     """Raises ValueError where onnxruntime answers other than PyTorch, at other lengths than those traced."""
+    remedy = {
+        "float32": "Install the torch and onnxruntime that emotion[export] names.", "float16": "Export in float32.",
+    }
     for seconds in ((2.31, 0.7), (0.05,)):
         batch = _batch(seconds, graph.sample_rate)
         with torch.no_grad():
             expected = graph(*batch)
         answers = session.run(OUTPUTS, {name: part.numpy() for name, part in zip(INPUTS, batch)})
         for name, answer, tensor in zip(OUTPUTS, answers, expected):
-            if answer.shape != tensor.shape or np.abs(answer - tensor.numpy()).max() > TOLERANCE:
+            same = answer.shape == tensor.shape
+            if not (same and np.abs(answer - tensor.numpy()).max() <= TOLERANCES[precision]):  # nan is no answer
                 raise ValueError(
-                    f"onnxruntime's {name} of a tone of {seconds} s are not PyTorch's: the file would answer otherwise "
-                    "and was not written. Install the torch and onnxruntime that emotion[export] names."
+                    f"onnxruntime's {name} of a tone of {seconds} s in {precision} are not PyTorch's within "
+                    f"{TOLERANCES[precision]}: the file would answer otherwise and was not written. {remedy[precision]}"
                 )
 
 
@@ -171,7 +206,8 @@ def _compare(session, graph: Graph) -> None:
 def _traceable() -> Iterator[None]:
     """While it runs, four operations are traced for any length; as they are they fix that of the example.
 
-    The best path is not traced but compiled: its loop stays one."""
+    The best path is not traced but compiled: its loops stay loops.
+    """
     symbols = {"aten::unfold": _unfold, "aten::floor_divide": _floor_divide}
     unflatten, best_path = Tensor.unflatten, prosody.best_path
     Tensor.unflatten, prosody.best_path = _unflatten, torch.jit.script(prosody.best_path)

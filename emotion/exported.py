@@ -31,7 +31,9 @@ class Exported:
 
     device: where it computes; here always the processor.
     Step i is centred on first_step_seconds + i * step_samples / sample_rate, chunk i on (i + 0.5) * chunk_seconds.
-    card, train_speakers, valid_speakers: as in the Checkpoint that was exported; so is the fingerprint.
+    precision: in which the file stores the weights.
+    card, train_speakers, valid_speakers: as in the Checkpoint that was exported; so is the fingerprint of float32. In
+    another precision answers differ a little, and so does the fingerprint.
 
     num_threads: of the processor; None: all cores.
     Raises: FileNotFoundError, ValueError for a file that is damaged, foreign or too new, ModuleNotFoundError where
@@ -58,6 +60,7 @@ class Exported:
         self.first_step_seconds: float = header["first_step_seconds"]
         self.chunk_seconds: float = header["chunk_seconds"]
         self.unknown_below: float = header["calibration"]["unknown_below"]
+        self.precision: str = header.get("precision", "float32")  # older files do not say
         self.fingerprint: str = header["fingerprint"]
         self.train_speakers: tuple[str, ...] = tuple(header["train_speakers"])
         self.valid_speakers: tuple[str, ...] = tuple(header["valid_speakers"])

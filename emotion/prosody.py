@@ -193,7 +193,7 @@ def _gains(hz: Tensor, states: Tensor, inside: Tensor, hop_seconds: float, confi
 def best_path(total: Tensor, gains: Tensor) -> Tensor:
     """States with the largest sum (Viterbi): (batch, states), (steps, batch, from, to) -> (batch, steps + 1, 1).
 
-    Written for TorchScript: as a script, the export keeps its loops.
+    The export compiles it with TorchScript, which does not take all of Python.
     """
     origins: list[Tensor] = []
     for gain in gains:

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 import torch
 
-from emotion import Analyzer, audio, checkpoint, labels
+from emotion import Analyzer, audio, checkpoint, labels, prosody
 from emotion.analyzer import BUNDLED
 from emotion.calibration import Calibration
 from emotion.cli import main
 from emotion.detector import SpeechDetector
-from emotion.export import export
+from emotion.export import TOLERANCES, export
 from emotion.exported import Exported
 from emotion.features import FrontendConfig
 from emotion.models import MODELS
@@ -47,6 +47,11 @@ BUILT = {
     **{fusion: ("parallel", {**CNN, "prosody_features": 6, "fusion": fusion}, {"prosody": True}) for fusion in FUSIONS},
 }
 SECONDS = (1.9, 0.73, 0.02)
+OTHERS = (
+    "av", "lightning", "librosa", "matplotlib", "omegaconf", "onnx", "pandas", "safetensors", "scipy", "silero_vad",
+    "sklearn", "torch", "torchaudio", "tqdm", "yaml",
+)
+PROBABILITY_TOLERANCES = {"float32": 1e-4, "float16": 0.005}
 
 
 def built(variant: str) -> checkpoint.Checkpoint:
@@ -86,6 +91,14 @@ def exported(path) -> Exported:
     return Exported(path, num_threads=1)
 
 
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory) -> Exported:
+    """The bundled model, exported in float16."""
+    path = tmp_path_factory.mktemp("export") / "half.onnx"
+    export(checkpoint.read(BUNDLED), path, "float16")
+    return Exported(path, num_threads=1)
+
+
 def noise(seconds, sample_rate: int, garbage: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """A batch of these lengths, with that much noise in its padding."""
     rng, num_samples = np.random.default_rng(1), np.array([round(length * sample_rate) for length in seconds])
@@ -102,6 +115,12 @@ def by_torch(model: checkpoint.Checkpoint, waveforms, num_samples):
     return utterances.numpy(), model.calibration.apply_steps(output.step_logits).numpy(), output.step_lengths.numpy()
 
 
+def surer_than(probabilities: np.ndarray, margin: float) -> np.ndarray:
+    """Where the best class is that far before the next. Shape: (n, classes) -> (n,)."""
+    ordered = np.sort(probabilities, axis=1)
+    return ordered[:, -1] - ordered[:, -2] > margin
+
+
 # known answers
 
 def test_the_file_tells_what_the_checkpoint_tells(tmp_path):
@@ -112,6 +131,28 @@ def test_the_file_tells_what_the_checkpoint_tells(tmp_path):
     assert (told.unknown_below, told.fingerprint) == (0.3, model.fingerprint)
     assert (told.train_speakers, told.valid_speakers, told.card) == (("anna",), ("ben",), {"licence": "MIT"})
     assert told.chunk_seconds == CHUNK_SECONDS
+
+
+def test_float16_is_about_half_the_size_and_says_so(path, tmp_path):
+    export(built("serial"), tmp_path / "half.onnx", "float16")
+    whole, half = Exported(path), Exported(tmp_path / "half.onnx")
+    assert (whole.precision, half.precision) == ("float32", "float16")
+    assert os.path.getsize(tmp_path / "half.onnx") < 0.6 * os.path.getsize(path)
+
+
+def test_only_weights_of_network_and_detector_are_float16(tmp_path):
+    export(built("early"), tmp_path / "half.onnx", "float16")
+    for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer:
+        is_weight = len(tensor.dims) > 1 and tensor.name.startswith(("model.", "detector."))
+        assert (tensor.data_type == onnx.TensorProto.FLOAT16) == is_weight, tensor.name
+
+
+def test_scores_of_one_precision_are_not_taken_for_those_of_another(tiny, tmp_path):
+    fingerprints = {tiny.fingerprint}
+    for precision, model in (("float32", tiny), ("float16", tiny), ("float16", built("serial"))):
+        export(model, tmp_path / "model.onnx", precision)
+        fingerprints.add(Exported(tmp_path / "model.onnx").fingerprint)
+    assert len(fingerprints) == 3  # float32 answers as the checkpoint
 
 
 def test_the_steps_stand_where_the_analyzer_puts_them(pair, rng):
@@ -176,18 +217,33 @@ def test_the_pitch_of_a_voice_is_followed_as_by_pytorch(voice, tmp_path):
     assert (np.abs(answers.probabilities - by_torch(model, batch, num_samples)[0]).max(1) > 1e-3).all()
 
 
+@pytest.mark.parametrize("precision, tolerance", PROBABILITY_TOLERANCES.items())
 @pytest.mark.parametrize("pattern", ["ravdess/**/*.flac", "emodb/wav/*.wav", "nemo/samples/*.opus"])
-def test_real_speech_is_answered_as_by_the_bundled_model(corpora, pattern, tmp_path):
+def test_real_speech_is_answered_as_by_the_bundled_model(corpora, pattern, precision, tolerance, tmp_path):
     model = checkpoint.read(BUNDLED)
-    export(model, tmp_path / "model.onnx")
+    export(model, tmp_path / "model.onnx", precision)
     waveforms = [audio.read(path, 16_000) for path in sorted(corpora.glob(pattern))[::100]]
     num_samples = np.array([len(waveform) for waveform in waveforms])
     batch = np.stack([np.pad(waveform, (0, num_samples.max() - len(waveform))) for waveform in waveforms])
     answers = Exported(tmp_path / "model.onnx", num_threads=1).answer(batch, num_samples)
     utterances, steps, step_lengths = by_torch(model, batch, num_samples)
-    assert np.abs(answers.probabilities - utterances).max() < 1e-4
+    assert np.abs(answers.probabilities - utterances).max() < tolerance
     for i, count in enumerate(step_lengths):
-        assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < 1e-4
+        assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < tolerance
+    clear = surer_than(utterances, tolerance)
+    assert np.array_equal(answers.probabilities.argmax(1)[clear], utterances.argmax(1)[clear])
+
+
+def test_float16_answers_as_pytorch_but_for_its_rounding(halved, voice, rng):
+    model, batch = checkpoint.read(BUNDLED), np.stack([voice, voice[::-1], *(rng.normal(0, 0.1, (6, len(voice))))])
+    batch[2:5] += voice * np.float32([[0.5], [1], [3]])
+    batch, num_samples = batch.astype(np.float32), np.full(len(batch), len(voice))
+    answers, (utterances, steps, _) = halved.answer(batch, num_samples), by_torch(model, batch, num_samples)
+    tolerance = PROBABILITY_TOLERANCES["float16"]
+    assert 1e-6 < np.abs(answers.probabilities - utterances).max() < tolerance
+    assert np.abs(answers.step_probabilities - steps).max() < tolerance
+    clear = surer_than(utterances, tolerance)
+    assert clear.any() and np.array_equal(answers.probabilities.argmax(1)[clear], utterances.argmax(1)[clear])
 
 
 def test_the_analyzer_answers_from_the_file_as_from_the_checkpoint(path, voice):
@@ -201,10 +257,10 @@ def test_the_analyzer_answers_from_the_file_as_from_the_checkpoint(path, voice):
     ]
 
 
-def test_a_folder_is_scored_where_there_is_no_torch(path, voice, tmp_path):
+def test_a_folder_is_scored_with_numpy_soundfile_soxr_and_onnxruntime_alone(path, voice, tmp_path):
     soundfile.write(tmp_path / "voice.wav", voice, 16_000)
     code = (
-        "import sys\nfor name in ('torch', 'torchaudio', 'safetensors', 'silero_vad'): sys.modules[name] = None\n"
+        f"import sys\nfor name in {OTHERS}: sys.modules[name] = None\n"
         "from emotion.cli import main\n"
         f"sys.exit(main(['score', '.', '-o', 'scores.csv', '--model', {str(path)!r}, '--threads', '1']))"
     )
@@ -234,11 +290,13 @@ def test_neither_the_padding_nor_the_batch_changes_an_answer(pair):
 
 
 def test_exporting_leaves_the_model_and_the_exporter_as_they_were(tiny, tmp_path):
-    unflatten, fingerprint, batch = torch.Tensor.unflatten, tiny.fingerprint, noise((1.0,), 16_000)
+    unflatten, best_path = torch.Tensor.unflatten, prosody.best_path
+    fingerprint, batch = tiny.fingerprint, noise((1.0,), 16_000)
     before = by_torch(tiny, *batch)[0]
     export(tiny, tmp_path / "model.onnx")
     assert np.array_equal(by_torch(tiny, *batch)[0], before)
-    assert torch.Tensor.unflatten is unflatten and tiny.fingerprint == fingerprint
+    assert torch.Tensor.unflatten is unflatten and prosody.best_path is best_path
+    assert tiny.fingerprint == fingerprint
 
 
 def test_the_answers_come_without_torch(path):
@@ -256,6 +314,19 @@ def test_the_answers_come_without_torch(path):
 
 # refusal
 
+def test_an_unknown_precision_is_refused_with_those_there_are(tiny, tmp_path):
+    with pytest.raises(ValueError, match="float32, float16"):
+        export(tiny, tmp_path / "model.onnx", "float8")
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_weights_too_large_for_float16_are_not_written(tiny, tmp_path):
+    tiny.model.head.classifier.weight.data[0] = 1e5
+    with pytest.raises(ValueError, match="Export in float32"):
+        export(tiny, tmp_path / "model.onnx", "float16")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name, remedy", [("model.bin", "Rename it"), ("nowhere/model.onnx", "Make it first")])
 def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, name, remedy):
     with pytest.raises(ValueError, match=remedy):
@@ -263,7 +334,7 @@ def test_a_path_that_cannot_be_written_is_refused_first(tiny, tmp_path, name, re
 
 
 def test_answers_other_than_pytorchs_are_not_written(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("emotion.export.TOLERANCE", 0.0)
+    monkeypatch.setitem(TOLERANCES, "float32", 0.0)
     with pytest.raises(ValueError, match="was not written"):
         export(tiny, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
@@ -330,6 +401,12 @@ def test_the_command_writes_what_the_analyzer_reads(tmp_path, capsys):
     assert main(["export", "-o", str(tmp_path / "model.onnx")]) == 0
     assert Analyzer(tmp_path / "model.onnx").fingerprint == checkpoint.read(BUNDLED).fingerprint
     assert "model.onnx" in capsys.readouterr().out
+
+
+def test_the_command_writes_in_the_precision_asked_for(halved, tmp_path):
+    assert main(["export", "-o", str(tmp_path / "model.onnx"), "--precision", "float16"]) == 0
+    written = Exported(tmp_path / "model.onnx")
+    assert (written.precision, written.fingerprint) == ("float16", halved.fingerprint)
 
 
 def test_answering_needs_onnxruntime(path, monkeypatch):
