@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    # threads that wait sleep: on two busy cores a folder was scored five times as fast as with threads that spin
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # read when torch is loaded
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if getattr(options, "threads", None) and not (getattr(options, "model", None) or "").lower().endswith(".onnx"):
         import torch
