@@ -141,8 +141,8 @@ class Analyzer:
         """Learn how a speaker sounds when nothing moves them: what then differs is the emotion, not the voice.
 
         recordings: neutral speech, some seconds or more: a path, a folder, an array (at sample_rate Hz) or a list.
-        It pays where voices, rooms or microphones are unlike those of training, and does no good where they are like
-        (measured: recipes/bench/RESULTS.md).
+        It gains little, and may cost where recordings are like those of training (measured: recipes/bench/RESULTS.md):
+        try it on some of yours.
         Raises: AudioError for the first that cannot be read; ValueError for a model that has no use for it.
         """
         self._enrolled[speaker] = self._voice(recordings, sample_rate)

@@ -1,7 +1,7 @@
 """A speaker's own neutral speech: how the voice, the room and the microphone sound, apart from any emotion.
 
-The difference between it and the neutral speech that the model was trained on is taken off what the model hears, by
-half for a model that has never heard speakers so adapted: more costs on the corpora where all have one microphone
+The difference between it and the neutral speech that the model was trained on is taken off what the model hears; by
+half for a model that heard no speaker so adapted in training, as more would cost where all recordings are alike
 (recipes/bench/local/baseline.py measures it).
 """
 
