@@ -131,6 +131,13 @@ def _training_commands(command, computing) -> None:
     train.add_argument(
         "--teachers", nargs="+", default=[], metavar="MODEL", help="learn also what these models answer (distillation)"
     )
+    train.add_argument(
+        "--devices", type=_positive, metavar="N",
+        help="of each machine, with a process on each (default: as torchrun or srun started it, else 1)",
+    )
+    train.add_argument(
+        "--nodes", type=_positive, metavar="M", help="machines (default: as torchrun or srun started it, else 1)"
+    )
     computing(train, model=False)
 
     calibrate = command("calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers.")
@@ -306,7 +313,7 @@ def _train(options: argparse.Namespace) -> None:
     settings = config.read(options.conf, options.set)
     fit.train(
         settings, options.train, options.valid, options.exp, options.seed, options.device,
-        options.init, options.teachers,
+        options.init, options.teachers, options.devices, options.nodes,
     )
 
 

@@ -46,10 +46,12 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.augment": "masking settings",
     "train.config": "features settings train.augment",
     "train.dataset": "audio datadir labels",
+    "train.distributed": "hardware",
     "train.losses": "",
-    "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset train.losses",
+    "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
+                    "train.distributed train.losses",
     "train.fit": "emotion analyzer baseline checkpoint datadir evaluate hardware labels plot settings train.config "
-                 "train.dataset train.losses train.system",
+                 "train.dataset train.distributed train.losses train.system",
 
     "explain": "analyzer audio features models plot slopes timeline",
     "scoring": "analyzer audio exported formats live report scores windows",
@@ -66,9 +68,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
-    "lightning": "train.fit train.system", "matplotlib": "explain plot", "captum": "explain", "sklearn": "metrics",
-    "librosa": "", "fastapi": "serve.app serve.gate", "starlette": "serve.gate", "pydantic": "serve.schema",
-    "uvicorn": "serve",
+    "lightning": "train.distributed train.fit train.system", "matplotlib": "explain plot", "captum": "explain",
+    "sklearn": "metrics", "librosa": "", "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
+    "pydantic": "serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "formats", "omegaconf": "splits train.config", "yaml": "splits train.config",
 }
 

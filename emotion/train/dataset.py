@@ -62,11 +62,21 @@ class Recordings(Dataset):
         """A loader of Batch; the buckets choose which utterances go together."""
         return self._loader(buckets, Collate(longest))
 
-    def in_order(self, batch_size: int) -> DataLoader:
-        """A loader of Batch without shuffling: from the shortest utterance to the longest."""
+    def in_order(self, batch_size: int, rank: int = 0, processes: int = 1) -> DataLoader:
+        """A loader of Batch without shuffling: from the shortest utterance to the longest.
+
+        Of several processes each takes other batches, none takes none.
+        Raises: ValueError where there are fewer utterances than processes.
+        """
+        if len(self) < processes:
+            raise ValueError(
+                f"{len(self)} utterances for {processes} processes: some would have none to hear, and wait for ever. "
+                "Train on fewer devices."
+            )
         order = np.argsort(self.num_samples, kind="stable").tolist()
-        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        return self._loader(batches, Collate())
+        size = min(batch_size, len(order) // processes)
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        return self._loader(batches[rank::processes], Collate())
 
     def _loader(self, batches: LengthBuckets | list[list[int]], collate: Collate) -> DataLoader:
         own = torch.Generator()  # each pass draws a number from it, that would else be missing from the global state
@@ -123,15 +133,24 @@ class LengthBuckets(Sampler[list[int]]):
     Lengths are jittered by up to a tenth before they are sorted, the batches then shuffled. The order follows from seed
     and epoch alone, so a resumed training sees what an undisturbed one sees. No batch holds a single utterance.
     draw: chooses the utterances of an epoch; left out, all.
+    rank, processes: of each batch, one process takes every so manyth utterance; all of them together take the batch.
+    Raises: ValueError where a process would take a single utterance of a batch.
     """
 
     def __init__(
         self, num_samples: Sequence[int], batch_size: int, seed: int,
-        draw: Callable[[np.random.Generator], np.ndarray] | None = None,
+        draw: Callable[[np.random.Generator], np.ndarray] | None = None, rank: int = 0, processes: int = 1,
     ):
         self.num_samples, self.draw = np.asarray(num_samples), draw or (lambda rng: np.arange(len(num_samples)))
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.rank, self.processes = rank, processes
         self.count = len(self.draw(np.random.default_rng(seed)))
+        smallest = self.count // len(self)
+        if processes > 1 and smallest // processes < 2:
+            raise ValueError(
+                f"batches of {smallest} utterances for {processes} processes: batch norm needs two in each. Raise "
+                f"fit.batch_size={batch_size}, or train on fewer devices."
+            )
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -146,7 +165,7 @@ class LengthBuckets(Sampler[list[int]]):
         drawn = self.draw(rng)
         batches = np.array_split(drawn[np.argsort(jittered[drawn])], len(self))
         for i in rng.permutation(len(batches)):
-            yield batches[i].tolist()
+            yield batches[i][self.rank :: self.processes].tolist()
 
 
 def with_replacement(shares: np.ndarray, count: int) -> Callable[[np.random.Generator], np.ndarray]:

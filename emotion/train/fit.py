@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import pickle
+import signal
 import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from .. import __version__, checkpoint, datadir, labels, plot
@@ -26,10 +29,11 @@ from ..analyzer import Analyzer
 from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
-from ..hardware import choose_device, has_bfloat16
+from ..hardware import has_bfloat16
 from . import config as settings
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
+from .distributed import Processes, processes_of
 from .losses import balanced, softened
 from .system import System
 
@@ -39,7 +43,8 @@ TABLE = "epochs.csv"
 
 def train(
     config: Config, train_dir: str, valid_dir: str, exp_dir: str | Path, seed: int = 1, device: str = "auto",
-    init: str | Path | None = None, teachers: Sequence[str | Path] = (),
+    init: str | Path | None = None, teachers: Sequence[str | Path] = (), devices: int | None = None,
+    nodes: int | None = None,
 ) -> Path:
     """Train on one data directory, choose the epoch on another; answers the path of the model file.
 
@@ -47,51 +52,64 @@ def train(
     and, last, model.safetensors. Where that stands already nothing is done.
     init: a model to start from; teachers: models whose mean answer to the training utterances is learnt beside the
     labels. Both count as having been heard: their speakers go into the new model's.
+    devices, nodes: on how many devices of how many machines, each with a process of its own; left out, as torchrun or
+    srun started them, else one. The first process alone writes; the others start from the same command.
     Raises: DataError where the two share a speaker or a recording, or init or a teacher was trained on a validation
     speaker; SettingError where the folder holds an unfinished training with other settings.
     """
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
+    processes = processes_of(devices, nodes)
     lightning.seed_everything(seed, verbose=False)
     options = {key: value for key, value in config.model.items() if key != "name"}
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or "")}
     if model_path.exists():
-        log.info("%s stands: training is done, skipped", model_path)
-        _tell_if_other(resolved, source, exp_dir)
+        if processes.is_first:
+            log.info("%s stands: training is done, skipped", model_path)
+            _tell_if_other(resolved, source, exp_dir)
         return model_path
-    place = choose_device(device)
-    train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
-    ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
-    heard = _heard(ancestors, train_set, valid_set)
-    if config.frontend.normalisation != "utterance":
-        fresh.frontend.fit((b.waveforms, b.num_samples) for b in train_set.in_order(config.fit.batch_size))
-    neutral = [i for i, utterance in enumerate(train_set.utterances) if utterance.emotion == "neutral"]
-    voice = neutral_voice(fresh.frontend, ((train_set.waveform(i), train_set.utterances[i].speaker) for i in neutral))
-    if init:
-        inherit(fresh, ancestors[str(init)], str(init))
-    origin = {
-        "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
-        "init": source["init"], "teachers": [str(teacher) for teacher in teachers],
-        "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
-    }
-    _claim(exp_dir, resolved, {**origin, **source})
+    place = processes.place(device)
+    with _quiet(processes.is_first):
+        train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
+        ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
+        heard = _heard(ancestors, train_set, valid_set)
+        if init:
+            inherit(fresh, ancestors[str(init)], str(init))
+        origin = {
+            "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
+            "processes": processes.count, "init": source["init"],
+            "teachers": [str(teacher) for teacher in teachers],
+            "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
+        }
+        _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
 
-    targets = taught([ancestors[str(teacher)] for teacher in teachers], train_set, config, device)
-    system = System(fresh, config, train_set, valid_set, seed, targets)
-    with _quiet():
-        epochs = _run(system, config, exp_dir, seed, place)
+        targets = None
+        if teachers:
+            models = [ancestors[str(teacher)] for teacher in teachers]
+            targets = partial(taught, models, train_set, config, device)
+        system = System(fresh, config, train_set, valid_set, seed, targets)
+        epochs = _run(system, config, exp_dir, seed, place, processes)
+    if processes.is_first:
+        _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
+    return model_path
+
+
+def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -> None:
+    """Write the model of the best epoch, and draw how it went."""
     system.load_state_dict(torch.load(epochs.best_path, map_location="cpu", weights_only=True)["state_dict"])
-    best = epochs.best
-    plot.curves(epochs.rows, exp_dir / "curves.png", best["epoch"])
+    best, recordings = epochs.best, system.train_set
+    plot.curves(epochs.rows, model_path.with_name("curves.png"), best["epoch"])
     card = {
-        **origin, "train_utterances": len(train_set), "valid_utterances": len(valid_set),
+        **fresh.card, "train_utterances": len(recordings), "valid_utterances": len(system.valid_set),
         "epoch": best["epoch"], "selected_by": system.kept_by[0], "valid_uar": best["valid_uar"],
     }
-    checkpoint.write(replace(fresh, model=system.chosen, card=card, neutral=voice, **heard), model_path)
+    neutral = [i for i, utterance in enumerate(recordings.utterances) if utterance.emotion == "neutral"]
+    heard = ((recordings.waveform(i), recordings.utterances[i].speaker) for i in neutral)
+    voice = neutral_voice(system.frontend, heard)
+    checkpoint.write(replace(fresh, model=system.chosen, card=card, neutral=voice), model_path)
     log.info("epoch %d kept, by %s; wrote %s", best["epoch"], system.kept_by[0], model_path)
-    return model_path
 
 
 def _heard(ancestors: Mapping[str, Checkpoint], train_set: Recordings, valid_set: Recordings) -> dict[str, tuple]:
@@ -193,8 +211,8 @@ def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:
         log.warning("%s was trained with other %s: for these give another --exp", exp_dir, ", ".join(other))
 
 
-def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
-    """Write down what is trained here; a training that was begun otherwise is not gone on with.
+def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
+    """The first process writes down what is trained here; a training that was begun otherwise is not gone on with.
 
     How long it goes on and in how much memory may change.
     """
@@ -216,32 +234,44 @@ def _claim(exp_dir: Path, config: Config, origin: dict) -> None:
                 f"{exp_dir} holds an unfinished training with other {', '.join(other)} ({written}, {source.name}): "
                 "going on would mix the two. Give another --exp, or remove the folder."
             )
-    exp_dir.mkdir(parents=True, exist_ok=True)
-    settings.write(config, written)
-    source.write_text(json.dumps(origin, indent=1))
+    if is_first:
+        exp_dir.mkdir(parents=True, exist_ok=True)
+        aside = exp_dir / "claim.part"   # renamed when whole: other processes may be reading
+        settings.write(config, aside)
+        os.replace(aside, written)
+        aside.write_text(json.dumps(origin, indent=1))
+        os.replace(aside, source)
 
 
-def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device) -> Epochs:
+def _run(
+    system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes
+) -> Epochs:
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
     epochs = Epochs(exp_dir, *system.kept_by)
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
     stopping = Stopping(system.monitor, mode=system.mode, patience=patience)
     resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state
     bfloat16 = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
+    several = processes.count > 1
     trainer = lightning.Trainer(
         accelerator="gpu" if place.type == "cuda" else place.type,
-        devices=[place.index or 0] if place.type == "cuda" else 1,
+        devices=[place.index or 0] if place.type == "cuda" and not several else processes.devices,
+        num_nodes=processes.nodes,
+        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",   # System averages them
+        use_distributed_sampler=False,   # the loaders give each process its share
         precision="bf16-mixed" if bfloat16 else "32-true",
         max_epochs=fit.max_epochs, gradient_clip_val=fit.clip, gradient_clip_algorithm=fit.clip_by,
         num_sanity_val_steps=0,
-        callbacks=[epochs, stopping, resume],
-        plugins=[LightningEnvironment()],   # one process, inside Slurm too
+        callbacks=[epochs, stopping, resume, *([Ending()] if several else [])],
+        plugins=[processes.environment],
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
+    share = {"rank": trainer.global_rank, "processes": trainer.world_size}
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
     buckets = LengthBuckets(
-        system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit, system.targets.shape[1])
+        system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit, system.targets.shape[1]),
+        **share,
     )
     if last.exists():
         log.info("resuming from %s", last)
@@ -253,7 +283,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
                 "anew."
             ) from error
     trainer.fit(
-        system, system.train_set.batches(buckets, longest), system.valid_set.in_order(fit.batch_size),
+        system, system.train_set.batches(buckets, longest), system.valid_set.in_order(fit.batch_size, **share),
         ckpt_path=last if last.exists() else None, weights_only=True,
     )
     return epochs
@@ -271,15 +301,22 @@ def _draw(train_set: Recordings, fit: FitConfig, num_classes: int) -> Callable |
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's tips and warnings; the exit it makes of Ctrl-C or SIGTERM is a KeyboardInterrupt again."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+def _quiet(is_first: bool) -> Iterator[None]:
+    """Without Lightning's tips and warnings, and only one process tells what happens.
+
+    The exit that Lightning makes of Ctrl-C or SIGTERM is a KeyboardInterrupt again.
+    """
+    loudest = {"lightning.pytorch": logging.WARNING, "lightning.fabric": logging.WARNING}
+    if not is_first:
+        loudest["emotion"] = logging.ERROR
+    loggers = [logging.getLogger(name) for name in loudest]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    for logger, level in zip(loggers, loudest.values()):
+        logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", "Grad strides do not match")   # 1x1 kernels, whose layout has two names
             yield
     except SystemExit:
         raise KeyboardInterrupt from None
@@ -298,8 +335,21 @@ class Stopping(EarlyStopping):
         trainer.should_stop = self.stopped_epoch > 0
 
 
+class Ending(Callback):
+    """SIGTERM ends one of several processes at once, as Ctrl-C does.
+
+    Lightning would broadcast from within the signal's handler, and processes amid another exchange wait for ever.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 class Epochs(Callback):
-    """One row an epoch in epochs.csv and in the log, and the weights of the best; a resumed training knows them all."""
+    """One row an epoch in epochs.csv and in the log, and the weights of the best; a resumed training knows them all.
+
+    All processes keep the rows, for all must agree on which is the best; the first writes them.
+    """
 
     def __init__(self, exp_dir: Path, monitor: str, mode: str):
         self.table_path, self.best_path = exp_dir / TABLE, exp_dir / "checkpoints" / "best.ckpt"
@@ -326,16 +376,20 @@ class Epochs(Callback):
         row = {"epoch": trainer.current_epoch, **{name: float(trainer.callback_metrics[name]) for name in names}}
         row["seconds"] = time.monotonic() - self.started
         self.rows.append(row)
-        with open(self.table_path, "w", newline="") as file:
-            table = csv.DictWriter(file, row)
-            table.writeheader()
-            table.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in self.rows)
+        if trainer.is_global_zero:
+            self._write()
         log.info(
             "epoch %(epoch)3d  train loss %(train_loss).3f  valid NLL %(valid_loss).3f  UAR %(valid_uar).3f  "
             "lr %(learning_rate).2g  %(seconds).1f s", row,
         )
         if self.best is row:
             trainer.save_checkpoint(self.best_path, weights_only=True)
+
+    def _write(self) -> None:
+        with open(self.table_path, "w", newline="") as file:
+            table = csv.DictWriter(file, self.rows[0])
+            table.writeheader()
+            table.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in self.rows)
 
 
 def _commit() -> str:

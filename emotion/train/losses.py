@@ -24,10 +24,16 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Shape: logits (batch, classes), targets (batch, classes) with rows of sum 1 -> ()."""
-        targets = (1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[1]
-        weighted, log_p = self.weights * targets, logits.log_softmax(1)
+        weighted, log_p = self._weighted(targets), logits.log_softmax(1)
         hardness = (1 - log_p.exp()) ** self.focal_gamma if self.focal_gamma else 1.0
         return -(weighted * hardness * log_p).sum() / weighted.sum()
+
+    def weight(self, targets: Tensor) -> Tensor:
+        """What the mean of a batch is divided by. Shape: (batch, classes) -> ()."""
+        return self._weighted(targets).sum()
+
+    def _weighted(self, targets: Tensor) -> Tensor:
+        return self.weights * ((1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[1])
 
 
 def balanced(counts: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..checkpoint import Checkpoint
 from ..datadir import few
 from ..hardware import channels_last
 from ..models import Output
-from . import augment
+from . import augment, distributed
 from .config import Config
 from .dataset import Batch, Recordings
 from .losses import Loss, balanced
@@ -25,14 +25,16 @@ from .losses import Loss, balanced
 class System(lightning.LightningModule):
     """Trains the model of a checkpoint on batches of waveforms; features are computed on the training device.
 
-    targets: distributions (utterances, classes) to learn; left out, the one class of each utterance.
+    targets: computes distributions (utterances, classes) to learn; left out, the one class of each utterance.
+    Of several processes each has a share of the batch. The loss is that of the whole batch, but for what is random and
+    for batch norm: noise and dropout are drawn in each process, the statistics of a step are those of the share.
     Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch. What is validated is `chosen`:
     the weights that would be kept, averaged where the settings say so.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int,
-        targets: Tensor | None = None,
+        targets: Callable[[], Tensor] | None = None,
     ):
         super().__init__()
         fit = config.fit
@@ -41,12 +43,14 @@ class System(lightning.LightningModule):
         if fit.averaging != "none":
             mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else None
             self.average = channels_last(AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True))
+            self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
         weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
         self.loss = Loss(weights, fit.focal_gamma, fit.label_smoothing)
         one_hot = nn.functional.one_hot(torch.tensor(train.targets), len(counts)).float()
-        self.register_buffer("targets", one_hot if targets is None else targets, persistent=False)
+        self.register_buffer("targets", one_hot, persistent=False)
+        self._compute_targets = targets
         sexes = torch.tensor([{"f": 0, "m": 1}.get(utterance.sex, -1) for utterance in train.utterances])
         if fit.sex_weight and (sexes < 0).any():
             unknown = {utterance.speaker for utterance in train.utterances if utterance.sex is None}
@@ -56,7 +60,7 @@ class System(lightning.LightningModule):
             )
         self.register_buffer("sexes", sexes, persistent=False)
         self.monitor, self.mode = selection(valid)
-        self._valid: list[tuple[Tensor, Tensor]] = []
+        self._valid: list[tuple[Tensor, Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -73,18 +77,40 @@ class System(lightning.LightningModule):
         """The network to validate and to keep."""
         return self.model if self.average is None else self.average.module
 
+    def setup(self, stage: str) -> None:
+        """What teachers answer and what normalises: computed by one process for all."""
+        if self._compute_targets:
+            self.targets = distributed.once(self._compute_targets)
+        if self.config.frontend.normalisation != "utterance":
+            self.frontend.load_state_dict(distributed.once(self._fitted))
+
+    def _fitted(self) -> dict[str, Tensor]:
+        self.frontend.fit((b.waveforms, b.num_samples) for b in self.train_set.in_order(self.config.fit.batch_size))
+        return self.frontend.state_dict()
+
     def on_fit_start(self) -> None:
         """Statistics of every speaker, where those normalise."""
         if self.config.frontend.normalisation == "speaker":
-            for recordings in (self.train_set, self.valid_set):
-                self._speaker_statistics.update(self.frontend.by_speaker(
-                    (batch.waveforms.to(self.device), batch.num_samples.to(self.device),
-                     [recordings.utterances[i].speaker for i in batch.positions])
-                    for batch in recordings.in_order(self.config.fit.batch_size)
-                ))
+            statistics = distributed.once(self._by_speaker)
+            self._speaker_statistics = {
+                speaker: (mean.to(self.device), deviation.to(self.device))
+                for speaker, (mean, deviation) in statistics.items()
+            }
+
+    def _by_speaker(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """On the processor, for other processes have other devices."""
+        statistics = {}
+        for recordings in (self.train_set, self.valid_set):
+            statistics |= self.frontend.by_speaker(
+                (batch.waveforms.to(self.device), batch.num_samples.to(self.device),
+                 [recordings.utterances[i].speaker for i in batch.positions])
+                for batch in recordings.in_order(self.config.fit.batch_size)
+            )
+        return {speaker: (mean.cpu(), deviation.cpu()) for speaker, (mean, deviation) in statistics.items()}
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(1000003 * self.seed + self.current_epoch)  # resumed or not, an epoch draws the same
+        """Resumed or not, an epoch draws the same; each process draws for itself (of a seed, 32 bits count)."""
+        torch.manual_seed((1000003 * self.seed + self.current_epoch + 2654435761 * self.global_rank) % 2**32)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Learning rate of this step: rising, and falling where the schedule is a cosine."""
@@ -111,15 +137,20 @@ class System(lightning.LightningModule):
             if settings.mixup_alpha:
                 mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
         output = self._ask(self.model, mel, prosody, lengths)
-        loss = self.loss(output.logits, targets)
+        own = torch.stack([self.loss.weight(targets), targets.new_tensor(len(targets))])
+        whole = distributed.total(own)
+        share, sex_share = own * self.trainer.world_size / whole   # the mean over processes is that of the whole batch
+        loss = share * self.loss(output.logits, targets)
         if self.config.fit.sex_weight:
             sex_loss = nn.functional.cross_entropy(output.heads["sex"], self.sexes[batch.positions])
-            loss = loss + self.config.fit.sex_weight * sex_loss
+            loss = loss + self.config.fit.sex_weight * sex_share * sex_loss
         self._refuse_nan("loss", loss, batch, self.train_set)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(targets))
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=int(whole[1]), sync_dist=True)
         return loss
 
     def on_train_batch_end(self, outputs: Tensor, batch: Batch, batch_index: int) -> None:
+        """The statistics of batch norm from all processes, then the average of weights."""
+        distributed.average(self.model.buffers())
         if self.config.fit.averaging == "ema":
             self.average.update_parameters(self.model)
 
@@ -134,20 +165,14 @@ class System(lightning.LightningModule):
         features = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
         logits = self._ask(self.chosen, *features).logits
         self._refuse_nan("logits", logits, batch, self.valid_set)
-        self._valid.append((logits.cpu(), batch.targets.cpu()))
+        self._valid.append((batch.positions.cpu(), logits.cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Measure the whole validation set at once: recall by class is no mean over batches."""
-        logits, targets = (torch.cat(part) for part in zip(*self._valid))
+        """Measure the whole validation set at once: recall by class is no mean over batches or processes."""
+        heard = [batch for own in distributed.gather(self._valid) for batch in own]
         self._valid.clear()
-        probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
-        predictions = probabilities.argmax(1)
-        measured = {
-            "valid_loss": metrics.nll(targets, probabilities),
-            "valid_uar": metrics.uar(targets, predictions, classes),
-            "valid_war": metrics.war(targets, predictions),
-            "learning_rate": self.optimizers().param_groups[0]["lr"],
-        }
+        measured = distributed.once(lambda: measure(heard))   # one number steers the learning rate of all
+        measured["learning_rate"] = self.optimizers().param_groups[0]["lr"]
         self.log_dict(measured)
         if self.config.fit.schedule == "plateau":
             self.lr_schedulers().step(measured[self.monitor])
@@ -185,6 +210,20 @@ class System(lightning.LightningModule):
 
     def _ask(self, model: nn.Module, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
         return model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
+
+
+def measure(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+    """Loss and recalls from positions (batch,), logits (batch, classes) and targets (batch,) of all batches."""
+    positions, logits, targets = (torch.cat(part) for part in zip(*batches))
+    order = positions.argsort()   # whoever heard it, in which batch
+    logits, targets = logits[order], targets[order]
+    probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
+    predictions = probabilities.argmax(1)
+    return {
+        "valid_loss": metrics.nll(targets, probabilities),
+        "valid_uar": metrics.uar(targets, predictions, classes),
+        "valid_war": metrics.war(targets, predictions),
+    }
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:

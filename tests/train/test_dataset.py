@@ -85,6 +85,16 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     assert epoch(disturbed, 7) == epoch(fresh, 7)
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_shares_of_a_batch_are_together_the_batch_that_one_process_takes(processes):
+    num_samples = lengths(50)
+    whole = epoch(LengthBuckets(num_samples, 8, seed=1), 3)
+    shares = [epoch(LengthBuckets(num_samples, 8, 1, rank=r, processes=processes), 3) for r in range(processes)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(sum(parts, [])) == sorted(batch)
+        assert min(map(len, parts)) >= 2 and max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
 def test_an_epoch_takes_at_most_so_many_of_a_speaker_and_others_in_the_next():
     speakers = ["a"] * 40 + ["b"] * 10 + ["c"] * 3
     buckets = LengthBuckets(lengths(53), 4, seed=1, draw=some_of_each(speakers, 10))
@@ -125,6 +135,14 @@ def test_in_order_every_utterance_comes_once_from_short_to_long(utterances):
     batches = list(recordings(utterances).in_order(batch_size=3))
     assert [len(batch.positions) for batch in batches] == [3, 3, 1]
     assert torch.cat([batch.num_samples for batch in batches]).tolist() == [100, 200, 300, 400, 500, 600, 700]
+
+
+@pytest.mark.parametrize("processes, batch_size", [(1, 3), (2, 3), (2, 7), (3, 2), (7, 3)])
+def test_in_order_each_utterance_comes_to_one_process_and_no_process_is_left_out(utterances, processes, batch_size):
+    recorded = recordings(utterances)
+    shares = [list(recorded.in_order(batch_size, rank, processes)) for rank in range(processes)]
+    assert all(shares) and max(len(batch.positions) for share in shares for batch in share) <= batch_size
+    assert sorted(int(i) for share in shares for batch in share for i in batch.positions) == list(range(7))
 
 
 def test_a_span_of_a_recording_is_an_utterance(utterances):
@@ -191,6 +209,14 @@ def test_an_emotion_outside_the_scheme_is_refused(utterances):
     boredom = Utterance("s0-9", "s0", utterances[0].wav, "boredom")
     with pytest.raises(LabelError, match="'boredom' has no class in scheme 'emodb4'.*emotion data subset"):
         recordings([*utterances, boredom])
+
+
+def test_shares_of_one_utterance_are_refused(utterances):
+    with pytest.raises(ValueError, match="batches of 7 utterances for 4 processes.*Raise fit.batch_size=16"):
+        LengthBuckets(lengths(7), 16, seed=1, processes=4)
+    LengthBuckets(lengths(7), 16, seed=1, processes=3)
+    with pytest.raises(ValueError, match="7 utterances for 8 processes.*Train on fewer devices"):
+        recordings(utterances).in_order(3, processes=8)
 
 
 def test_a_file_that_cannot_be_read_is_named(utterances, tmp_path):
