@@ -4,6 +4,7 @@
 #   options NAME... -- "$@"       set the variables NAME from --name VALUE; --help prints the script's header
 #   stage N TITLE                 is stage N asked for (--stage, --stop-stage)?
 #   run LOG COMMAND...            run a program here, its output in LOG
+#   slurm --OPTION... LOG COMMAND...   the same as a job of Slurm; the options are sbatch's
 #   job RUNNER LOG COMMAND...     the same beside the others, at most --nj at once; finish waits for them all
 #   each_fold RUNNER STEP ARG...  `emotion STEP ARG...` for each fold of the data, as jobs
 #   folds DIR [K]                 the folds below a split data directory
@@ -79,6 +80,16 @@ run() {
   return "$code"
 }
 
+# Stopped, this no longer waits, but the job goes on. Of jobs with one name one runs at a time (singleton), so the next
+# run of the recipe waits for it and then does only what is left.
+slurm() {
+  local request=(--wait --dependency=singleton --open-mode=append) file
+  while [ "${1#--}" != "$1" ]; do request+=("$1"); shift; done
+  file=$1
+  shift
+  run "$file" sbatch "${request[@]}" --job-name="$PWD/$file" --output="$file" "${BASH_SOURCE[0]%/*}/srun.sh" "$@"
+}
+
 running='' failed=0   # process ids of jobs, oldest first; how many ended badly
 
 # Each job is a process group, so that an interrupted recipe can stop all its programs (a plain background job
@@ -97,12 +108,13 @@ job() {
   running="$running $!"
 }
 
-# Jobs beside each other divide the cores among them: more threads than cores slow all of them down.
+# Jobs beside each other, and the processes of each, divide the cores: more threads than cores slow all of them down.
 share_cores() {
-  local cores
+  local cores processes=$nj
+  if whole_number "${devices-}" && [ "$devices" -gt 1 ]; then processes=$((nj * devices)); fi
   cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-  [ "$cores" -gt "$nj" ] || cores=$nj
-  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores / nj))}"
+  [ "$cores" -gt "$processes" ] || cores=$processes
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores / processes))}"
 }
 
 count() { echo $#; }

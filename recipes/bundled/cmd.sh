@@ -4,6 +4,7 @@
 export train_cmd=run      # stage 2
 export evaluate_cmd=run   # stages 3 and 4
 
-# Slurm: srun waits for its job. Then start with, say, --nj 5 --device cuda.
-# slurm() { local log=$1; shift; run "$log" srun --quiet --gres=gpu:1 --cpus-per-task=4 --mem=16G "$@"; }
-# export train_cmd=slurm evaluate_cmd=slurm
+# Slurm: each training and each test is a job; the words are sbatch's. Then start with, say, --nj 5 --device cuda.
+# each="--cpus-per-task=4 --mem-per-cpu=4G"   # process
+# export train_cmd="slurm --nodes=$nodes --ntasks-per-node=$devices --gres=gpu:$devices $each"
+# export evaluate_cmd="slurm --gres=gpu:1 $each"

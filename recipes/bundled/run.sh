@@ -12,14 +12,17 @@
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
+# --devices N    for one training, of each machine
+# --nodes M      machines for one training; 2 and more need Slurm (cmd.sh)
 # --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped}/..., with their logs
 #
 # Stage 8 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto exp=exp
+stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml fold='' seed=1 nj=1
+device=auto devices=1 nodes=1 exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage ravdess emodb nemo conf fold seed nj device exp -- "$@"
+options stage stop_stage ravdess emodb nemo conf fold seed nj device devices nodes exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
@@ -29,7 +32,7 @@ valid_speakers=ravdess03,ravdess06,emodb03,emodb08,nemoMP0   # of the shipped mo
 
 train() {
   each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device"
+    --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes"
 }
 calibrate() { each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"; }
 evaluate() { each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"; }
@@ -72,8 +75,8 @@ fi
 
 if stage 7 "train the model to ship"; then
   dir=$exp/$name/shipped/seed$seed
-  job "$train_cmd" "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
-    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device"
+  job $train_cmd "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
+    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes"
   finish
 fi
 

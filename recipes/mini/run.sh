@@ -10,14 +10,16 @@
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once (there is one fold, so one at most)
 # --device D     auto, cpu, cuda or mps
+# --devices N    for one training, of each machine
+# --nodes M      machines for one training; 2 and more need Slurm (cmd.sh)
 # --exp DIR      experiments go to DIR/<conf>/heldout/fold<k>/seed<s>, with their logs
 #
 # Paths count from this folder. What is done is skipped, a training that was stopped goes on.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto exp=exp
+stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto devices=1 nodes=1 exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage corpus conf seed nj device exp -- "$@"
+options stage stop_stage corpus conf seed nj device devices nodes exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
@@ -36,7 +38,7 @@ fi
 
 if stage 2 "train"; then
   each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device"
+    --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes"
 fi
 
 if stage 3 "calibrate on the validation speakers"; then

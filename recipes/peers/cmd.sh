@@ -3,6 +3,5 @@
 # COMMAND has ended, with its end code. How many are in flight at once is --nj.
 export train_cmd=run   # stages 1 and 2
 
-# Slurm: srun waits for its job. Then start with, say, --nj 5.
-# slurm() { local log=$1; shift; run "$log" srun --quiet --cpus-per-task=1 --mem=8G "$@"; }
-# export train_cmd=slurm
+# Slurm: each is a job; the words are sbatch's. Then start with, say, --nj 5.
+# export train_cmd="slurm --cpus-per-task=1 --mem=8G"

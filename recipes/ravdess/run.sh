@@ -13,6 +13,8 @@
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
+# --devices N    for one training, of each machine
+# --nodes M      machines for one training; 2 and more need Slurm (cmd.sh)
 # --train-args WORDS   more for emotion train, @fold and @seed stand for these. They begin with --, so join by =:
 #                --train-args='--teachers exp/serial/luna5/@fold/@seed exp/conv3d/luna5/@fold/@seed'
 # --exp DIR      experiments go to DIR/<conf>/<split>/fold<k>/seed<s>, with their logs
@@ -21,9 +23,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml split=conf/splits/luna5.yaml fold='' seed=1
-nj=1 device=auto train_args='' exp=exp
+nj=1 device=auto devices=1 nodes=1 train_args='' exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage corpus conf split fold seed nj device train_args exp -- "$@"
+options stage stop_stage corpus conf split fold seed nj device devices nodes train_args exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
@@ -43,7 +45,7 @@ fi
 if stage 2 "train"; then
   # shellcheck disable=SC2086   # train_args are words
   each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device" $train_args
+    --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" $train_args
 fi
 
 if stage 3 "calibrate on the validation speakers"; then

@@ -217,12 +217,14 @@ def test_as_many_jobs_run_at_once_as_asked_and_no_more(script, nj, tmp_path):
     assert max(int(count) for count in (tmp_path / "counts").read_text().split()) == nj
 
 
-@pytest.mark.parametrize("cores, nj, threads", [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 4, 1)])
-def test_jobs_beside_each_other_share_the_cores(script, environment, cores, nj, threads):
+@pytest.mark.parametrize("cores, nj, devices, threads", [
+    (8, 1, "", 8), (8, 2, "1", 4), (8, 3, "", 2), (2, 4, "", 1), (8, 2, "2", 2), (2, 1, "4", 1),
+])
+def test_jobs_beside_each_other_and_their_processes_share_the_cores(script, environment, cores, nj, devices, threads):
     getconf = Path(environment["PATH"].split(os.pathsep)[0]) / "getconf"
     getconf.write_text(f"#!/bin/sh\necho {cores}\n")
     getconf.chmod(0o755)
-    body = f"unset OMP_NUM_THREADS; nj={nj}; job printenv OMP_NUM_THREADS; finish"
+    body = f"unset OMP_NUM_THREADS; nj={nj} devices={devices}; job printenv OMP_NUM_THREADS; finish"
     assert script(body).stdout == f"{threads}\n"
     assert script(body.removeprefix("unset OMP_NUM_THREADS; "), OMP_NUM_THREADS="5").stdout == "5\n"
 
@@ -396,7 +398,7 @@ def test_every_fold_is_trained_calibrated_and_evaluated_on_its_own_speakers(reci
     data, exp = f"data/{split}", f"exp/serial/{split}"
     assert recipes.calls() == [
         *(f"train --conf conf/serial.yaml --train {data}/fold{k}/train --valid {data}/fold{k}/valid "
-          f"--exp {exp}/fold{k}/seed1 --seed 1 --device auto" for k in (1, 2)),
+          f"--exp {exp}/fold{k}/seed1 --seed 1 --device auto --devices 1 --nodes 1" for k in (1, 2)),
         *(f"calibrate {exp}/fold{k}/seed1 {data}/fold{k}/valid --device auto" for k in (1, 2)),
         *(f"evaluate {exp}/fold{k}/seed1 {data}/fold{k}/test --device auto" for k in (1, 2)),
         f"results {exp} -o {exp}/RESULTS.md",
@@ -406,12 +408,12 @@ def test_every_fold_is_trained_calibrated_and_evaluated_on_its_own_speakers(reci
 
 
 def test_every_option_of_a_recipe_arrives(recipes, tmp_path):
-    options = "--stage 2 --stop_stage 3 --fold 2 --seed 7 --nj 2 --device cuda --exp e"
+    options = "--stage 2 --stop_stage 3 --fold 2 --seed 7 --nj 2 --device cuda --devices 4 --nodes 3 --exp e"
     files = "--conf a/b.yaml --split x/other.yaml"
     assert recipes("ravdess", *options.split(), *files.split()).returncode == 0
     assert recipes.calls() == [
         "train --conf a/b.yaml --train data/other/fold2/train --valid data/other/fold2/valid "
-        "--exp e/b/other/fold2/seed7 --seed 7 --device cuda",
+        "--exp e/b/other/fold2/seed7 --seed 7 --device cuda --devices 4 --nodes 3",
         "calibrate e/b/other/fold2/seed7 data/other/fold2/valid --device cuda",
     ]
 
@@ -420,7 +422,7 @@ def test_every_option_of_a_recipe_arrives(recipes, tmp_path):
 def test_further_words_reach_the_training_of_each_fold(recipe, recipes):
     teachers = "--teachers a/@fold/seed1 b/@fold/seed1 --set fit.max_epochs=3"
     assert recipes(recipe, "--stage", "2", "--stop-stage", "2", f"--train-args={teachers}").returncode == 0
-    ends = [line.partition("--device auto ")[2] for line in recipes.calls()]
+    ends = [line.partition("--nodes 1 ")[2] for line in recipes.calls()]
     assert ends == [teachers.replace("@fold", f"fold{k}") for k in (1, 2)]
 
 
@@ -485,15 +487,63 @@ def test_a_python_without_emotion_is_told_with_the_remedy(recipes, tmp_path):
     assert result.returncode == 1 and "cannot import emotion" in result.stderr
 
 
-@pytest.mark.parametrize("recipe", SPLITS)
-def test_the_slurm_lines_of_cmd_sh_work(recipe, recipes, tmp_path):
-    path = tmp_path / "recipes" / recipe / "cmd.sh"
-    path.write_text(re.sub(r"^# (slurm\(\)|export)", r"\1", path.read_text(), flags=re.MULTILINE))
-    command(tmp_path / "bin/srun", 'while [ "${1#--}" != "$1" ]; do shift; done', '"$@"')
-    assert recipes(recipe, "--stage", "2", "--stop-stage", "2").returncode == 0
-    assert [call.split()[0] for call in recipes.calls()] == ["train", "train"]
+# Slurm
+
+
+@pytest.fixture
+def slurm(recipes, tmp_path):
+    """A cluster that runs each job at once: what sbatch and srun were asked is in sbatch.calls and srun.calls."""
+    words = 'while [ "${1#--}" != "$1" ]; do case $1 in --output=*) out=${1#*=} ;; esac; shift; done'
+    for name, then in (("sbatch", '"$@" >>"$out" 2>&1'), ("srun", '"$@"')):
+        command(tmp_path / "bin" / name, f'printf "%s\\n" "$*" >>"{tmp_path}/{name}.calls"', words, then)
+
+    def call(recipe, *arguments):
+        path = tmp_path / "recipes" / recipe / "cmd.sh"
+        path.write_text(re.sub(r"^# (each=|export)", r"\1", path.read_text(), flags=re.MULTILINE))
+        return recipes(recipe, *arguments)
+
+    call.jobs = lambda: (tmp_path / "sbatch.calls").read_text().splitlines()
+    return call
+
+
+@pytest.mark.parametrize("recipe", [*SPLITS, "bundled"])
+def test_with_the_lines_for_slurm_in_cmd_sh_each_training_is_a_job_on_as_many_devices_as_asked(
+    recipe, slurm, recipes, tmp_path,
+):
+    for k in (1, 2):
+        (tmp_path / f"recipes/bundled/data/six/fold{k}").mkdir(parents=True)
+    options = "--stage 2 --stop-stage 3 --devices 2 --nodes 3 --nj 2"
+    assert slurm(recipe, *options.split()).returncode == 0
+    assert sorted(call.split()[0] for call in recipes.calls()) == ["calibrate"] * 2 + ["train"] * 2
+    requests = [set(job.partition(" ../srun.sh ")[0].split()) for job in slurm.jobs()]
+    for request in requests[:2]:
+        assert {"--wait", "--nodes=3", "--ntasks-per-node=2", "--gres=gpu:2", "--cpus-per-task=4"} <= request
+    for request in requests[2:]:
+        assert {"--wait", "--gres=gpu:1"} <= request and "--nodes=3" not in request
     log = next(tmp_path.glob(f"recipes/{recipe}/exp/serial/*/fold1/seed1/log/train.log")).read_text()
-    assert log.startswith("# srun --quiet") and "emotion train" in log
+    assert log.startswith("# sbatch --wait") and "emotion train" in log and "# Ended (code 0)" in log
+
+
+def test_the_output_of_a_job_goes_into_its_log_and_its_code_back(slurm, tmp_path):
+    command(tmp_path / "bin/emotion", "echo no memory on $OMP_NUM_THREADS cores; exit 3")
+    result = slurm("ravdess", "--stage", "2", "--fold", "1")
+    log = (tmp_path / "recipes/ravdess/exp/serial/luna5/fold1/seed1/log/train.log").read_text()
+    assert result.returncode == 1 and "failed with code 3" in result.stderr
+    assert re.search(r"#\nno memory on 1 cores\n# Ended \(code 3\)", log)
+
+
+def test_a_job_has_the_cores_that_slurm_gave_it_and_its_words_as_they_are(slurm, script, tmp_path):
+    command(tmp_path / "bin/show", 'printf "%s " "$OMP_NUM_THREADS" "$SRUN_CPUS_PER_TASK" "$@"')
+    result = script("slurm --mem=1G a.log show 'a  b' '$HOME' é", SLURM_CPUS_PER_TASK="3", OMP_NUM_THREADS="64")
+    assert result.returncode == 0 and "3 3 a  b $HOME é" in (tmp_path / "a.log").read_text()
+
+
+def test_jobs_of_one_name_wait_for_each_other(slurm, tmp_path):
+    slurm("ravdess", "--stage", "2", "--stop-stage", "2")
+    names = [re.search(r"--job-name=(\S+)", job)[1] for job in slurm.jobs()]
+    folder = tmp_path / "recipes/ravdess/exp/serial/luna5"
+    assert names == [f"{folder}/fold{k}/seed1/log/train.log" for k in (1, 2)]
+    assert all("--dependency=singleton" in job for job in slurm.jobs())
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(RECIPES)))
