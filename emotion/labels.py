@@ -50,6 +50,7 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
+OWN = "own"
 _BASIC = _same("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
 SCHEMES = {
@@ -65,12 +66,21 @@ SCHEMES = {
 }
 
 
-def scheme(name: str) -> Scheme:
-    """The scheme of that name. Raises LabelError with the nearest name."""
+def scheme(name: str, emotions: Iterable[str] = ()) -> Scheme:
+    """The scheme of that name; `own` is that of some data, in which each of its emotions is a class.
+
+    emotions: those of the data.   Raises: LabelError with the nearest name, or where `own` would have no two classes.
+    """
+    if name == OWN:
+        classes = sorted(set(emotions))
+        if len(classes) < 2:
+            raise LabelError(f"scheme {OWN!r} of data with {', '.join(classes) or 'no emotion'}: there is nothing to "
+                             "tell apart. Train on two emotions or more.")
+        return Scheme(OWN, _same(*classes))
     if name not in SCHEMES:
-        near = difflib.get_close_matches(name, SCHEMES, 1)
+        near = difflib.get_close_matches(name, [*SCHEMES, OWN], 1)
         hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-        raise LabelError(f"no label scheme {name!r}; there are {', '.join(SCHEMES)}. {hint}")
+        raise LabelError(f"no label scheme {name!r}; there are {', '.join(SCHEMES)} and {OWN}. {hint}")
     return SCHEMES[name]
 
 

@@ -141,10 +141,11 @@ def page(
     """The card as Markdown."""
     card, num_weights = model.card, sum(weight.numel() for weight in model.model.parameters())
     chosen = "the last of its training" if card["selected_by"] == "epoch" else f"chosen by {card['selected_by']}"
+    start = f", from {card['init']}" if card["init"] else ""
     return "\n".join([
         "# The bundled model", "",
-        *_text(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled/run.sh --stop-stage 8` (seed
-            {card['seed']}, epoch {card['epoch']}, {chosen}, commit {card['commit']})."""), "",
+        *_text(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled` as its README says (seed
+            {card['seed']}, epoch {card['epoch']}, {chosen}{start}, commit {card['commit']})."""), "",
         *_text(f"""Answers: {', '.join(model.labels)}. Calm counts as neutral and boredom is left out: only one
             corpus has each, and a model of several would learn that corpus's room and microphone for the emotion."""),
         "", "## Data", "", *(f"- {text}." for text in CORPORA.values()), "",
