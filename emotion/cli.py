@@ -121,13 +121,17 @@ def _showing_commands(command, computing) -> None:
 
 def _training_commands(command, computing) -> None:
     train = command("train", _train, "Train a model; goes on where an interrupted training was.")
-    for name in ("conf", "train", "valid", "exp"):
-        train.add_argument(f"--{name}", required=True, metavar={"conf": "YAML"}.get(name, "DIR"))
+    train.add_argument("--conf", metavar="YAML", help="settings (default with --init: the network and features of that "
+                       "model, the emotions of your data, a short training)")
+    for name in ("train", "valid", "exp"):
+        train.add_argument(f"--{name}", required=True, metavar="DIR")
     train.add_argument("--seed", type=int, default=1)
     train.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3"
     )
-    train.add_argument("--init", metavar="MODEL", help="start from the weights of this model")
+    train.add_argument(
+        "--init", metavar="MODEL", help="start from the weights of this model; bundled: of the one in the package"
+    )
     train.add_argument(
         "--teachers", nargs="+", default=[], metavar="MODEL", help="learn also what these models answer (distillation)"
     )
@@ -308,12 +312,20 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from . import analyzer, checkpoint
     from .train import config, fit
 
-    settings = config.read(options.conf, options.set)
+    init = analyzer.BUNDLED if options.init == "bundled" else options.init
+    if options.conf:
+        settings = config.read(options.conf, options.set)
+    elif init:
+        settings = config.like(checkpoint.read(init), options.set)
+    else:
+        raise ValueError("neither --conf nor --init: what is to be trained? Give --conf YAML, or --init MODEL to go on "
+                         "from one.")
     fit.train(
         settings, options.train, options.valid, options.exp, options.seed, options.device,
-        options.init, options.teachers, options.devices, options.nodes,
+        init, options.teachers, options.devices, options.nodes,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,7 @@ INK, GREY = "#222222", "#8A8A8A"
 MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound draws as fast as an hour
 FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
+FEW_COLUMNS = 240   # that an eye still tells apart, where more would flicker
 CURVES = ("epoch", "train_loss", "valid_loss", "valid_uar", "learning_rate")
 
 Output = str | os.PathLike | BinaryIO
@@ -162,8 +163,9 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     """Waveform, log-mel, pitch and emotions of one recording, one above the other on the same time axis.
 
     The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS. Where
-    nobody speaks the emotions are pale. Of a long recording each column of the picture holds the extremes of the
-    waveform, the middle of the pitch and the mean of the rest.
+    nobody speaks the emotions are pale. A long recording is drawn in columns: of the waveform its extremes, of the
+    pitch the middle and where eight in ten values lie, of the emotions their mean while somebody speaks and, in the
+    bar, the one that holds longest.
 
     Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds; f0_hz (frames,)
             in Hz, 0 where unvoiced.
@@ -191,7 +193,8 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     side = figure.add_subplot(grid[1, 1])
     side.set_axis_off()
     figure.colorbar(image, cax=side.inset_axes((0, 0.05, 0.12, 0.9))).set_label("log power", fontsize=10)
-    handles = _draw_emotions(emotions, timeline)
+    told = _told(timeline)
+    handles = _draw_emotions(emotions, told, timeline)
     side = figure.add_subplot(grid[-1, 1])
     side.set_axis_off()
     side.legend(handles[::-1], timeline.labels[::-1], fontsize=10, frameon=False, loc="center left",
@@ -202,7 +205,7 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     _name_times(emotions, timeline.duration_seconds)
     figure.align_ylabels((wave, spectrum, *between, emotions))
     figure.draw_without_rendering()  # settles the layout: whether a name fits is known only then
-    _name_segments(emotions, timeline)
+    _name_segments(emotions, told.bars)
     return save(figure, path, title)
 
 
@@ -231,10 +234,14 @@ def _draw_mel(axes: Axes, mel: np.ndarray, hop_seconds: float):
 
 
 def _draw_pitch(axes: Axes, f0_hz: np.ndarray, hop_seconds: float) -> None:
-    starts = _columns(len(f0_hz))
+    is_long = len(f0_hz) > MOST_COLUMNS
+    starts = _columns(len(f0_hz), FEW_COLUMNS if is_long else MOST_COLUMNS)
     voiced = [part[part > 0] for part in np.split(f0_hz, starts[1:])]
-    middles = [np.median(part) if len(part) else np.nan for part in voiced]
-    axes.plot(starts * hop_seconds, middles, color=AFTER, linewidth=1.2, marker=".", markersize=2)
+    low, middle, high = np.transpose([np.percentile(p, (10, 50, 90)) if len(p) else 3 * [np.nan] for p in voiced])
+    times = hop_seconds * (starts + np.diff(np.append(starts, len(f0_hz))) // 2)
+    if is_long:
+        axes.fill_between(times, low, high, color=AFTER, alpha=0.25, linewidth=0)
+    axes.plot(times, middle, color=AFTER, linewidth=1.2, marker=".", markersize=2)
     axes.set_yscale("log")
     axes.set_ylim(55, 550)
     axes.set_yticks((75, 150, 300), ("75", "150", "300"))
@@ -255,21 +262,49 @@ def _name_times(axes: Axes, duration_seconds: float) -> None:
     axes.set_xlabel("time (h:min)" if hours else "time (min:s)", fontsize=11)
 
 
-def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
-    colours = [COLOURS[label] for label in timeline.labels]
+class Told(NamedTuple):
+    """What is drawn of a timeline: times (n,), shares (n, classes) and bars of (start, end, label) in seconds."""
+
+    times: np.ndarray
+    shares: np.ndarray
+    bars: list[tuple[float, float, str]]
+
+
+def _told(timeline: Timeline) -> Told:
+    """All of a timeline; of a long one columns: means while somebody speaks, and the label that holds longest."""
     times, shares = np.asarray(timeline.step_times), np.asarray(timeline.step_probabilities)
-    end = timeline.duration_seconds
-    starts = _columns(len(times))
-    widths = np.diff(np.append(starts, len(times)))
-    times, shares = times[starts + widths // 2], np.add.reduceat(shares, starts, axis=0) / widths[:, None]
+    if len(times) <= MOST_COLUMNS:
+        return Told(times, shares, [(s.start_seconds, s.end_seconds, s.label) for s in timeline.segments])
+    names = sorted({segment.label for segment in timeline.segments})
+    held = np.zeros((len(times), len(names)))   # by which label each step is
+    for segment in timeline.segments:
+        first, last = np.searchsorted(times, (segment.start_seconds, segment.end_seconds))
+        held[first:last, names.index(segment.label)] = 1
+    starts = _columns(len(times), FEW_COLUMNS)
+    ends = np.append(starts[1:], len(times))
+    spoken = held.any(1)
+    means = [shares[a:b][spoken[a:b] if spoken[a:b].any() else slice(None)].mean(0) for a, b in zip(starts, ends)]
+    edges = np.append(times[starts], timeline.duration_seconds)
+    bars = []
+    for column, votes in enumerate(np.add.reduceat(held, starts, axis=0)):
+        if votes.any():
+            label = names[votes.argmax()]
+            joins = bars and bars[-1][1] == edges[column] and bars[-1][2] == label
+            bars[-1:] = [(bars[-1][0], edges[column + 1], label)] if joins else [
+                *bars[-1:], (edges[column], edges[column + 1], label)]
+    return Told(times[(starts + ends - 1) // 2], np.array(means), bars)
+
+
+def _draw_emotions(axes: Axes, told: Told, timeline: Timeline) -> list:
+    colours = [COLOURS[label] for label in timeline.labels]
+    (times, shares, bars), end = told, timeline.duration_seconds
     half = np.diff(times).mean() / 2 if len(times) > 1 else end  # a step reaches half way to the next
     times = np.concatenate([times[:1] - half, times, times[-1:] + half]).clip(0, end)
     shares = np.concatenate([shares[:1], shares, shares[-1:]])
     handles = axes.stackplot(times, 100 * shares.T, colors=colours, edgecolor="white", linewidth=0.5)
-    axes.broken_barh([(segment.start_seconds, segment.end_seconds - segment.start_seconds)
-                      for segment in timeline.segments], (106, 18),
-                     facecolors=[COLOURS[segment.label] for segment in timeline.segments], linewidth=0)
-    axes.broken_barh(_silences(timeline), (0, 100), facecolors="white", alpha=0.8, linewidth=0, zorder=3)
+    axes.broken_barh([(start, stop - start) for start, stop, _ in bars], (106, 18),
+                     facecolors=[COLOURS[label] for _, _, label in bars], linewidth=0)
+    axes.broken_barh(_silences(bars, end), (0, 100), facecolors="white", alpha=0.8, linewidth=0, zorder=3)
     axes.set_ylim(0, 126)
     axes.set_yticks(range(0, 101, 25))
     plain(axes, ylabel="probability (%)", xlabel="time (s)")
@@ -278,31 +313,31 @@ def _draw_emotions(axes: Axes, timeline: Timeline) -> list:
     return handles
 
 
-def _silences(timeline: Timeline) -> list[tuple[float, float]]:
+def _silences(bars: Sequence[tuple[float, float, str]], end_seconds: float) -> list[tuple[float, float]]:
     """Where nobody speaks, as (start, length) in seconds."""
-    starts = [0.0, *(segment.end_seconds for segment in timeline.segments)]
-    ends = [*(segment.start_seconds for segment in timeline.segments), timeline.duration_seconds]
+    starts = [0.0, *(end for _, end, _ in bars)]
+    ends = [*(start for start, _, _ in bars), end_seconds]
     return [(start, end - start) for start, end in zip(starts, ends) if end > start]
 
 
-def _name_segments(axes: Axes, timeline: Timeline) -> None:
+def _name_segments(axes: Axes, bars: Sequence[tuple[float, float, str]]) -> None:
     """Writes each segment's name into its bar where it fits."""
     renderer = axes.figure.canvas.get_renderer()
-    for segment in timeline.segments:
-        left, right = axes.transData.transform([(segment.start_seconds, 0), (segment.end_seconds, 0)])[:, 0]
+    for start, end, label in bars:
+        left, right = axes.transData.transform([(start, 0), (end, 0)])[:, 0]
         if right - left < FEWEST_PIXELS:
             continue
-        red, green, blue = (int(COLOURS[segment.label][place:place + 2], 16) for place in (1, 3, 5))
+        red, green, blue = (int(COLOURS[label][place:place + 2], 16) for place in (1, 3, 5))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 125
-        text = axes.text((segment.start_seconds + segment.end_seconds) / 2, 115, segment.label, fontsize=9,
+        text = axes.text((start + end) / 2, 115, label, fontsize=9,
                          ha="center", va="center_baseline", color="white" if dark else INK, clip_on=True)
         if text.get_window_extent(renderer).width > right - left - 6:
             text.remove()
 
 
-def _columns(length: int) -> np.ndarray:
-    """First index of each of at most MOST_COLUMNS equal parts of a sequence."""
-    return np.unique(np.linspace(0, length, min(length, MOST_COLUMNS), endpoint=False).astype(int))
+def _columns(length: int, most: int = MOST_COLUMNS) -> np.ndarray:
+    """First index of each of at most so many equal parts of a sequence."""
+    return np.unique(np.linspace(0, length, min(length, most), endpoint=False).astype(int))
 
 
 def _by_epoch(rows: Sequence[Mapping]) -> dict[str, np.ndarray]:

@@ -283,8 +283,8 @@ def test_train_hands_its_options_to_training(monkeypatch):
     assert main([*required, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu",
                  "--init", "I", "--teachers", "A", "B"]) == 0
     assert main(required) == 0
-    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu", "I", ["A", "B"]),
-                     (("a.yaml", []), "T", "V", "E", 1, "auto", None, [])]
+    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu", "I", ["A", "B"], None, None),
+                     (("a.yaml", []), "T", "V", "E", 1, "auto", None, [], None, None)]
 
 
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):

@@ -44,7 +44,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
 
     "train.augment": "masking settings",
-    "train.config": "features settings train.augment",
+    "train.config": "checkpoint features labels settings train.augment",
     "train.dataset": "audio datadir labels",
     "train.distributed": "hardware",
     "train.losses": "",

@@ -62,3 +62,11 @@ def test_an_emotion_without_a_class_is_refused_with_what_is_accepted(emotion):
 def test_an_unknown_scheme_names_the_nearest():
     with pytest.raises(LabelError, match="there are ravdess8.*Did you mean 'ravdess8'"):
         labels.scheme("ravdes8")
+
+
+def test_own_classes_are_the_emotions_of_the_data():
+    scheme = labels.scheme("own", ["fear", "boredom", "fear"])
+    assert scheme.classes == ("boredom", "fear") and scheme.indices(["fear", "boredom"]) == [1, 0]
+    for emotions, reason in ([], "no emotion"), (["fear"], "with fear"):
+        with pytest.raises(LabelError, match=reason):
+            labels.scheme("own", emotions)

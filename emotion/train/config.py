@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import checkpoint
+from ..checkpoint import Checkpoint
 from ..features import FrontendConfig
+from ..labels import OWN
 from ..settings import SettingError, from_plain, to_plain
 from .augment import AugmentConfig
 
+FINE_TUNING = {"longest_seconds": 3.0, "learning_rate": 0.0015, "schedule": "cosine", "max_epochs": 20}
 CHOICES = {
     "schedule": ("plateau", "cosine"), "averaging": ("none", "ema", "swa"), "balance": ("loss", "sampler", "none"),
     "clip_by": ("norm", "value"), "precision": ("auto", "float32", "bfloat16"),
@@ -72,7 +76,7 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`scheme` names the classes (labels.SCHEMES); `model` holds its name and the options of that model."""
+    """`scheme` names the classes (labels.SCHEMES, or own: those of the data); `model` holds its name and options."""
 
     scheme: str
     model: dict = field(default_factory=lambda: {"name": "serial"})
@@ -93,6 +97,25 @@ class Config:
                 f"augment.mixup_alpha={self.augment.mixup_alpha} and fit.sex_weight={self.fit.sex_weight}: a voice "
                 "mixed of two has no sex to learn. Set one of them to 0."
             )
+
+
+def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
+    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING.
+
+    overrides: as for `read`, such as scheme=basic7.   Raises: as `read` does.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    settings = {
+        "scheme": OWN, "model": {"name": model.name, **checkpoint.options(model)},
+        "frontend": to_plain(model.frontend.config), "fit": FINE_TUNING,
+    }
+    try:
+        merged = OmegaConf.merge(OmegaConf.create(settings), OmegaConf.from_dotlist(list(overrides)))
+        return from_plain(Config, OmegaConf.to_container(merged, resolve=True))
+    except (OmegaConfBaseException, TypeError) as error:
+        raise SettingError(f"--set {' '.join(overrides)} cannot be read: {error}. Write KEY=VALUE.") from None
 
 
 def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:

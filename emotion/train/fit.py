@@ -62,7 +62,8 @@ def train(
     processes = processes_of(devices, nodes)
     lightning.seed_everything(seed, verbose=False)
     options = {key: value for key, value in config.model.items() if key != "name"}
-    fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme))
+    emotions = [u.emotion for u in datadir.read(train_dir)] if config.scheme == labels.OWN else ()
+    fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme, emotions))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or "")}
     if model_path.exists():
@@ -169,7 +170,7 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
     """
     if not teachers:
         return None
-    classes = labels.scheme(config.scheme).classes
+    classes = labels.scheme(config.scheme, (u.emotion for u in train_set.utterances)).classes
     answers = []
     for teacher in teachers:
         if teacher.labels != classes:

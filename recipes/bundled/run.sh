@@ -2,12 +2,14 @@
 # The model that comes with the package: RAVDESS, EMO-DB and nEMO together, tested on speakers and corpora it never heard.
 #
 #   ./run.sh --ravdess DIR --emodb DIR --nemo DIR                    six folds over the speakers
-#   ./run.sh --ravdess DIR --emodb DIR --nemo DIR --stop-stage 8     and all that the shipped model takes
+#   ./run.sh --ravdess DIR --emodb DIR --nemo DIR --stop-stage 7     and all that the shipped model takes: one cosine,
+#   ./run.sh --stage 2 --stop-stage 8 --conf conf/restarted.yaml --from serial         and a second from where it ended
 #
 # --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results of the six folds,
 #                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card
 # --ravdess DIR, --emodb DIR, --nemo DIR   recordings you have; what is not given is fetched
 # --conf FILE    features, model and training
+# --from CONF    start each training from that of this configuration on the same speakers; empty: from nothing
 # --fold K       stages 2 to 4: this fold alone; empty: all
 # --seed N       of weights, order and augmentation
 # --nj N         jobs at once
@@ -19,10 +21,10 @@
 # Stage 8 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
 set -euo pipefail
 cd "$(dirname "$0")"
-stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml fold='' seed=1 nj=1
+stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml from='' fold='' seed=1 nj=1
 device=auto devices=1 nodes=1 exp=exp
 . ../common.sh   # log, stage, run, options
-options stage stop_stage ravdess emodb nemo conf fold seed nj device devices nodes exp -- "$@"
+options stage stop_stage ravdess emodb nemo conf from fold seed nj device devices nodes exp -- "$@"
 . ./path.sh      # the emotion command
 . ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
 
@@ -32,7 +34,7 @@ valid_speakers=ravdess03,ravdess06,emodb03,emodb08,nemoMP0   # of the shipped mo
 
 train() {
   each_fold "$train_cmd" train --conf "$conf" --train @data/train --valid @data/valid --exp @exp \
-    --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes"
+    --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" ${from:+--init "$exp/$from/$1/@fold/@seed"}
 }
 calibrate() { each_fold "$evaluate_cmd" calibrate @exp @data/valid --device "$device"; }
 evaluate() { each_fold "$evaluate_cmd" evaluate @exp @data/test --device "$device"; }
@@ -56,7 +58,7 @@ if stage 1 "data directories: data/all, data/{six,corpora}/fold<k>/{train,valid,
   emotion data subset data/all data/shipped/train --without-speakers "$valid_speakers"
 fi
 
-if stage 2 "train"; then train; fi
+if stage 2 "train"; then train six; fi
 
 if stage 3 "calibrate on the validation speakers"; then calibrate; fi
 
@@ -68,7 +70,7 @@ fi
 
 if stage 6 "leave one corpus out: train, calibrate, evaluate"; then
   data=data/corpora root=$exp/$name/corpora fold=
-  train
+  train corpora
   calibrate
   evaluate
 fi
@@ -76,7 +78,8 @@ fi
 if stage 7 "train the model to ship"; then
   dir=$exp/$name/shipped/seed$seed
   job $train_cmd "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
-    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes"
+    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" \
+    ${from:+--init "$exp/$from/shipped/seed$seed"}
   finish
 fi
 

@@ -376,3 +376,20 @@ def test_a_mistake_in_the_model_is_refused_before_audio_is_read(train, quick, tm
     monkeypatch.setattr(audio, "read", None)
     with pytest.raises(ValueError, match="Did you mean 'kernel'"):
         train(tmp_path, replace(quick, model={"name": "serial", "kernal": 3}))
+
+
+def test_one_command_goes_on_from_a_model_with_emotions_of_ones_own(corpus, parent, tmp_path):
+    """The parent tells emotions of another scheme apart."""
+    folder, before = parent
+    options = ["--train", corpus / "train", "--valid", corpus / "valid", "--exp", tmp_path / "own", "--init", folder]
+    few = ["--device", "cpu", "--set", "fit.max_epochs=1", "fit.warmup_epochs=0", "fit.batch_size=8"]
+    assert cli.main([*map(str, ["train", *options]), *few]) == 0
+    model = checkpoint.read(tmp_path / "own")
+    assert model.labels == ("anger", "sadness") and model.scheme.name == "own" != before.scheme.name
+    assert checkpoint.options(model) == checkpoint.options(before)
+    assert to_plain(model.frontend.config) == to_plain(before.frontend.config)
+
+
+def test_without_settings_or_a_model_there_is_nothing_to_train(corpus, tmp_path, capsys):
+    assert cli.main(["train", "--train", str(corpus), "--valid", str(corpus), "--exp", str(tmp_path)]) == 1
+    assert "neither --conf nor --init" in capsys.readouterr().err
