@@ -315,6 +315,8 @@ def _train(options: argparse.Namespace) -> None:
     from . import analyzer, checkpoint
     from .train import config, fit
 
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)   # else Lightning divides the cores among the processes
     init = analyzer.BUNDLED if options.init == "bundled" else options.init
     if options.conf:
         settings = config.read(options.conf, options.set)

@@ -273,18 +273,34 @@ def test_subset_chooses_by_each_of_its_options(tmp_path, options, expected):
 
 # train, calibrate, evaluate, results
 
-def test_train_hands_its_options_to_training(monkeypatch):
+@pytest.fixture
+def trainings(monkeypatch):
+    """What trainings were asked for, and in how many threads; none is begun."""
     asked = []
     package = ModuleType("emotion.train")
     package.config = SimpleNamespace(read=lambda path, overrides: (path, overrides))
-    package.fit = SimpleNamespace(train=lambda *arguments: asked.append(arguments))
+    package.fit = SimpleNamespace(train=lambda *given: asked.append((given, os.environ["OMP_NUM_THREADS"])))
     monkeypatch.setitem(sys.modules, "emotion.train", package)
-    required = ["train", "--conf", "a.yaml", "--train", "T", "--valid", "V", "--exp", "E"]
-    assert main([*required, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu",
-                 "--init", "I", "--teachers", "A", "B"]) == 0
-    assert main(required) == 0
-    assert asked == [(("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu", "I", ["A", "B"], None, None),
-                     (("a.yaml", []), "T", "V", "E", 1, "auto", None, [], None, None)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    return asked
+
+
+REQUIRED = ["train", "--conf", "a.yaml", "--train", "T", "--valid", "V", "--exp", "E"]
+
+
+def test_train_hands_its_options_to_training(trainings):
+    assert main([*REQUIRED, "--set", "a=1", "b=2", "--set", "c=3", "--seed", "7", "--device", "cpu",
+                 "--init", "I", "--teachers", "A", "B", "--devices", "2", "--nodes", "3"]) == 0
+    assert main(REQUIRED) == 0
+    assert [given for given, _ in trainings] == [
+        (("a.yaml", ["a=1", "b=2", "c=3"]), "T", "V", "E", 7, "cpu", "I", ["A", "B"], 2, 3),
+        (("a.yaml", []), "T", "V", "E", 1, "auto", None, [], None, None)]
+
+
+def test_the_processes_of_a_training_have_as_many_threads_as_asked(trainings):
+    assert main(REQUIRED) == 0 and main([*REQUIRED, "--threads", "3"]) == 0
+    assert [threads for _, threads in trainings] == ["7", "3"]
 
 
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):

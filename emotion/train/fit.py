@@ -106,9 +106,9 @@ def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -
         **fresh.card, "train_utterances": len(recordings), "valid_utterances": len(system.valid_set),
         "epoch": best["epoch"], "selected_by": system.kept_by[0], "valid_uar": best["valid_uar"],
     }
-    neutral = [i for i, utterance in enumerate(recordings.utterances) if utterance.emotion == "neutral"]
-    heard = ((recordings.waveform(i), recordings.utterances[i].speaker) for i in neutral)
-    voice = neutral_voice(system.frontend, heard)
+    utterances = enumerate(recordings.utterances)
+    neutral = ((recordings.waveform(i), u.speaker) for i, u in utterances if u.emotion == "neutral")
+    voice = neutral_voice(system.frontend, neutral)
     checkpoint.write(replace(fresh, model=system.chosen, card=card, neutral=voice), model_path)
     log.info("epoch %d kept, by %s; wrote %s", best["epoch"], system.kept_by[0], model_path)
 
@@ -244,9 +244,7 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
         os.replace(aside, source)
 
 
-def _run(
-    system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes
-) -> Epochs:
+def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
     epochs = Epochs(exp_dir, *system.kept_by)
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
@@ -268,7 +266,7 @@ def _run(
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
-    share = {"rank": trainer.global_rank, "processes": trainer.world_size}
+    share = {"rank": trainer.global_rank, "processes": processes.count}
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
     buckets = LengthBuckets(
         system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit, system.targets.shape[1]),
