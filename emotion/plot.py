@@ -284,14 +284,14 @@ def _told(timeline: Timeline) -> Told:
     ends = np.append(starts[1:], len(times))
     spoken = held.any(1)
     means = [shares[a:b][spoken[a:b] if spoken[a:b].any() else slice(None)].mean(0) for a, b in zip(starts, ends)]
-    edges = np.append(times[starts], timeline.duration_seconds)
+    edges = [0.0, *times[starts[1:]].tolist(), timeline.duration_seconds]
     bars = []
     for column, votes in enumerate(np.add.reduceat(held, starts, axis=0)):
         if votes.any():
-            label = names[votes.argmax()]
-            joins = bars and bars[-1][1] == edges[column] and bars[-1][2] == label
-            bars[-1:] = [(bars[-1][0], edges[column + 1], label)] if joins else [
-                *bars[-1:], (edges[column], edges[column + 1], label)]
+            start, end, label = edges[column], edges[column + 1], names[votes.argmax()]
+            if bars and bars[-1][1:] == (start, label):
+                start = bars.pop()[0]
+            bars.append((start, end, label))
     return Told(times[(starts + ends - 1) // 2], np.array(means), bars)
 
 

@@ -224,12 +224,23 @@ def test_long_times_are_named_in_minutes_and_hours(duration_seconds, unit, names
     assert names is None or [text.get_text() for text in axes.get_xticklabels()] == names
 
 
-def test_a_day_of_steps_is_drawn_in_as_many_columns_as_a_picture_has(tmp_path):
-    seen = timeline(86_400, 3, 50_000)
-    figure = plot.recording(np.zeros(8000), 0.1, np.zeros((865, 4)), 100.0, seen, tmp_path / "day.png")
+def test_a_long_recording_is_told_in_columns_that_an_eye_tells_apart(tmp_path):
+    """Neutral, then an hour in which nobody speaks, then mostly anger."""
+    hour, labels = 3600.0, ("anger", "neutral")
+    times = np.arange(0.5, 3 * hour)
+    anger = np.where(times < hour, 0.1, 0.9)
+    parts = [(0.0, hour, "neutral"), (2 * hour, 3 * hour - 10, "anger"), (3 * hour - 10, 3 * hour, "neutral")]
+    seen = SimpleNamespace(
+        labels=labels, duration_seconds=3 * hour, step_times=times, step_probabilities=np.stack([anger, 1 - anger], 1),
+        segments=tuple(SimpleNamespace(start_seconds=a, end_seconds=b, label=label) for a, b, label in parts),
+    )
+    figure = plot.recording(np.zeros(8000), 8000 / 3 / hour, np.zeros((109, 4)), 100.0, seen, tmp_path / "long.png")
     axes = next(axes for axes in figure.axes if axes.get_ylabel() == "probability (%)")
+    assert [text.get_text() for text in axes.texts] == ["neutral", "anger"]   # ten seconds are no column
     corners = max(len(path.vertices) for shares in axes.collections for path in shares.get_paths())
-    assert corners < 2 * plot.MOST_COLUMNS + 20
+    assert corners < 2 * plot.FEW_COLUMNS + 20
+    silence, = axes.collections[-1].get_paths()
+    assert silence.get_extents().intervalx == pytest.approx([hour, 2 * hour], abs=60)
 
 
 def test_digital_silence_can_be_drawn(tmp_path):

@@ -1,4 +1,4 @@
-"""The model that comes with the package, on people it never heard."""
+"""The model that comes with the package, on the few speakers that it was not trained on."""
 
 import json
 from pathlib import Path
@@ -25,16 +25,17 @@ def uar(model: checkpoint.Checkpoint, emotions: dict[Path, str]) -> float:
     return metrics.uar(targets, [model.labels.index(answer.label) for answer in answers])
 
 
-def test_it_is_far_above_chance_on_actors_of_ravdess_it_never_heard(bundled, corpora):
-    heard = {*bundled.train_speakers, *bundled.valid_speakers}
-    paths = [p for p in sorted((corpora / "ravdess").rglob("03-01-*.*")) if f"ravdess{p.stem[-2:]}" not in heard]
-    assert len(paths) >= 240
+def test_it_is_far_above_chance_on_actors_of_ravdess_that_did_not_train_it(bundled, corpora):
+    paths = sorted((corpora / "ravdess").rglob("03-01-*.*"))
+    paths = [path for path in paths if f"ravdess{path.stem[-2:]}" not in bundled.train_speakers]
+    assert len(paths) >= 120
     assert uar(bundled, {path: RAVDESS[int(path.stem[6:8])] for path in paths[::2]}) > 3 / 7
 
 
-def test_it_is_far_above_chance_on_speakers_of_emodb_it_never_heard(bundled, corpora):
-    heard = {*bundled.train_speakers, *bundled.valid_speakers}
-    paths = [p for p in sorted((corpora / "emodb").rglob("*.wav")) if f"emodb{p.stem[:2]}" not in heard]
+def test_it_is_far_above_chance_on_speakers_of_emodb_that_did_not_train_it(bundled, corpora):
+    paths = sorted((corpora / "emodb").rglob("*.wav"))
+    paths = [path for path in paths if f"emodb{path.stem[:2]}" not in bundled.train_speakers]
+    assert len(paths) >= 50
     assert uar(bundled, {p: EMODB[p.stem[5]] for p in paths if p.stem[5] in EMODB}) > 2 / 4
 
 
@@ -47,9 +48,16 @@ def test_it_is_calibrated_and_says_what_it_was_made_of(bundled):
 
 def test_the_card_states_the_numbers_that_the_file_carries(bundled):
     page = BUNDLED.with_name("CARD.md").read_text(encoding="utf-8")
-    for name, measured in bundled.card["test"].items():
-        (line,) = (line for line in page.splitlines() if line.startswith(f"| {name} |"))
-        assert f"| {100 * measured['uar']:.1f} |" in line and f"| {100 * measured['war']:.1f} |" in line
+    assert bundled.card["test"].keys() == {"folds", "corpora"}
+    stated = [line.split("|") for line in page.splitlines() if line.startswith("|")]
+    for table in bundled.card["test"].values():
+        for name, measured in table.items():
+            numbers = {f"{100 * measured[key]:.1f}" for key in ("uar", "war", "ece")}
+            assert any(cells[1].strip() == name and numbers <= {cell.strip() for cell in cells} for cells in stated)
+
+
+def test_it_holds_back_some_answers_and_knows_neutral_speech(bundled):
+    assert 0 < bundled.calibration.unknown_below < 0.5 and bundled.neutral is not None
 
 
 def test_the_file_is_numbers_and_one_json_text_only():
