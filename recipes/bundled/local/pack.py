@@ -194,7 +194,7 @@ def _confidence(calibration: Calibration, raw: Posteriors, calibrated: Posterior
         *_text(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
             back {held:.0f} % of recordings like these, of which {wrong:.0f} % would have been wrong, and takes the
             share of right answers from {always:.1f} % to {selected:.1f} %. Flags say where a recording is short,
-            silent, without speech, clipped or band-limited: there a confidence means little."""),
+            silent, without speech, clipped, band-limited or noisy: there a confidence means little."""),
     ]
 
 
