@@ -328,7 +328,7 @@ class Analyzer:
             step_speech=speech,
             segments=segment(
                 steps, self.labels, self.step_seconds, duration, self.segments, spoken,
-                self._engine.unknown_below, self._engine.first_step_seconds,
+                self._engine.first_step_seconds,
             ),
             flags=self._flags(job.quality, speech, duration),
             unknown_below=self._engine.unknown_below,

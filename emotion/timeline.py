@@ -40,7 +40,8 @@ class Timeline:
 
     Shape: probabilities (classes,) of the whole recording; step_times (steps,), the centre of each step in seconds;
     step_probabilities (steps, classes), before smoothing; step_speech (steps,), the probability that somebody speaks.
-    Segments leave out where nobody does. Below the confidence unknown_below the label is unknown.
+    Segments leave out where nobody does. Below the confidence unknown_below the label is unknown: that of recordings
+    and of given spans. Segments that were found are moments, which are less sure, and are named whatever it is.
     channel: which one of the recording this is, from 1; None: all, mixed.
     embedding: (features,) of the whole recording, what the network's last layer sees; None from an exported model.
     """
@@ -132,13 +133,13 @@ def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
 def segment(
     probabilities: np.ndarray, labels: tuple[str, ...], step_seconds: float, duration_seconds: float,
     config: SegmentConfig = SegmentConfig(), stretches: Sequence[tuple[int, int]] | None = None,
-    unknown_below: float = 0.0, first_seconds: float | None = None,
+    first_seconds: float | None = None,
 ) -> tuple[Segment, ...]:
     """Segments that cover the stretches without gap, in a stretch no two neighbours won by the same class.
 
     A step stands for the time nearest to its centre, first_seconds + i * step_seconds (left out: half a step); the last
     segment ends with the recording. A last step that begins with the recording's end is left out. Nothing is smoothed
-    from one stretch into the next. What is less sure than unknown_below is called unknown.
+    from one stretch into the next.
     stretches: (first step, step behind the last) where somebody speaks; None: all is one.
 
     Shape: probabilities (steps, classes).   Unit: seconds.
@@ -153,8 +154,7 @@ def segment(
             mean = smoothed[start:end].mean(0).tolist()
             begin = max(0.0, before + (first + start) * step_seconds) if first + start else 0.0
             stop = duration_seconds if first + end >= inside else before + (first + end) * step_seconds
-            label = labels[winner] if mean[winner] >= unknown_below else "unknown"
-            segments.append(Segment(round(begin, 3), round(stop, 3), label, mean[winner], tuple(mean)))
+            segments.append(Segment(round(begin, 3), round(stop, 3), labels[winner], mean[winner], tuple(mean)))
     return tuple(segments)
 
 

@@ -188,6 +188,7 @@ def test_below_the_confidence_that_the_model_states_the_answer_is_unknown(tiny):
         model = tiny.with_calibration(Calibration(unknown_below=threshold))
         answer = Analyzer(model, "cpu").analyze(noise(1.0), RATE)
         assert answer.label == label and answer.confidence == pytest.approx(plain.confidence)
+        assert answer.segments == plain.segments   # the confidence is one of whole recordings
 
 
 def test_an_embedding_is_what_the_last_layer_sees(each, tmp_path):

@@ -109,11 +109,6 @@ def test_where_nobody_speaks_there_is_no_segment():
     assert segment(planted((0, 10)), LABELS, 0.1, 1.0, OFF, []) == ()
 
 
-def test_a_segment_less_sure_than_the_model_asks_for_is_unknown():
-    steps = np.concatenate([planted((0, 10)), planted((1, 10), share=0.4)])
-    assert spans(segment(steps, LABELS, 0.1, 2.0, OFF, unknown_below=0.5)) == [(0, 1, "anger"), (1, 2, "unknown")]
-
-
 def test_a_short_stretch_joins_the_neighbour_that_is_more_probable_inside_it():
     steps = planted((0, 20), (1, 3), (2, 20))
     steps[20:23] = [0.1, 0.6, 0.3]

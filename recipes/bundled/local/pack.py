@@ -141,7 +141,7 @@ def page(
     """The card as Markdown."""
     card, num_weights = model.card, sum(weight.numel() for weight in model.model.parameters())
     chosen = "the last of its training" if card["selected_by"] == "epoch" else f"chosen by {card['selected_by']}"
-    start = f", from {card['init']}" if card["init"] else ""
+    start = f", from {card['init']}" if card.get("init") else ""
     return "\n".join([
         "# The bundled model", "",
         *_text(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled` as its README says (seed
