@@ -70,6 +70,7 @@ def _showing_commands(command, computing) -> None:
     plot = command("plot", _plot, "Draw waveform, spectrogram, pitch and emotion timeline of one recording.")
     plot.add_argument("source", metavar="FILE")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
+    plot.add_argument("--explain", action="store_true", help="draw instead what spoke for the answer: emotion explain")
     computing(plot)
 
     explain = command("explain", _explain, "Draw what in one recording spoke for an emotion and what against it.")
@@ -276,6 +277,8 @@ def _plot(options: argparse.Namespace) -> None:
     from . import audio, plot
     from .scoring import analyzer_of
 
+    if options.explain:
+        return _explain(argparse.Namespace(**vars(options), label=None, start=None, stop=None))
     analyzer = analyzer_of(options)
     waveform = audio.read(options.source, analyzer.sample_rate)
     output = options.output or Path(options.source).with_suffix(".png").name

@@ -175,6 +175,10 @@ def test_what_spoke_for_an_emotion_is_drawn(model, tmp_path, capsys):
     assert main(["explain", str(path), "--model", model, "-o", str(out), "--label", "fear"]) == 0
     assert ": fear " in capsys.readouterr().out and out.read_bytes().startswith(b"\x89PNG")
     assert main(["explain", str(path), "--model", model, "-o", str(out), "--label", "boredom"]) == 1
+    drawn, other = out.read_bytes(), tmp_path / "plot.png"
+    assert main(["explain", str(path), "--model", model, "-o", str(out)]) == 0 and out.read_bytes() != drawn
+    assert main(["plot", "--explain", str(path), "--model", model, "-o", str(other)]) == 0
+    assert other.read_bytes() == out.read_bytes()
 
 
 @pytest.mark.parametrize("separate", [False, True])
