@@ -71,7 +71,7 @@ class Engine:
     @torch.inference_mode()
     def _in_pieces(self, waveform: np.ndarray, compute: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
         """What a function of (waveforms, num_samples) gives for each frame, of pieces that overlap by what it sees
-        of their surroundings: so an hour takes no more memory than a minute."""
+        of their surroundings: so the spectra of an hour are never in memory together."""
         hop = self._frontend.config.hop_samples
         margin, size = (math.ceil(seconds * self.sample_rate / hop) for seconds in (MARGIN_SECONDS, PIECE_SECONDS))
         parts, count = [], len(waveform) // hop + 1

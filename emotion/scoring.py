@@ -39,6 +39,8 @@ def score(options: argparse.Namespace) -> int:
         if not path:
             raise ValueError(f"--enroll {voice!r} must be NAME=PATH, as in anna=anna_calm.wav.")
         analyzer.enroll(name, path)
+    if options.baseline:
+        analyzer.enroll(options.baseline, options.baseline)   # once, for all recordings
     answers = _answers(options, analyzer, paths)
     if options.output:
         answers = scores.write(answers, options.output, analyzer, options.channels == "separate")
@@ -117,7 +119,7 @@ def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
         yield from _by_turns(analyzer, paths, options.turns, options.baseline)
     else:
         source = options.source if os.path.isdir(options.source) else paths
-        yield from analyzer.analyze(source, channels=options.channels, baseline=options.baseline)
+        yield from analyzer.analyze(source, channels=options.channels, speaker=options.baseline)
 
 
 def _piped(options: argparse.Namespace, analyzer) -> Iterator:
@@ -134,13 +136,13 @@ def _piped(options: argparse.Namespace, analyzer) -> Iterator:
         yield replace(stream.close(), channel=channel)
 
 
-def _by_turns(analyzer, paths: list, turns: str, baseline: str | None) -> Iterator:
+def _by_turns(analyzer, paths: list, turns: str, speaker: str | None) -> Iterator:
     """An answer for each path, to the turns that the file tells of it by path, name or stem."""
     spans = formats.read_spans(turns)
     for path in map(Path, paths):
         own = next((spans[key] for key in (str(path), path.name, path.stem) if key in spans), None)
         try:
-            yield analyzer.analyze(path, spans=own, baseline=baseline) if own else FileError(
+            yield analyzer.analyze(path, spans=own, speaker=speaker) if own else FileError(
                 str(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
         except audio.AudioError as error:
             yield FileError(str(path), f"{error.reason}. {error.remedy}")
