@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 
 from . import audio
 from .exported import Exported
+from .flow import answered
 from .quality import Quality
 from .speech import CHUNK_SECONDS, SpeechConfig, at, stretches
 from .timeline import Segment, SegmentConfig, Span, Timeline, segment
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
-HELD_SECONDS = 600.0   # of audio in memory before the model is asked
-BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,21 @@ class Analyzer:
     model: an experiment folder or model file; left out, the model that comes with the package. One that `emotion
     export` wrote, model.onnx, is answered without PyTorch, on the processor.
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
+    threads: how many read recordings and answer, each a batch by itself, which makes more of the cores than sharing
+    each batch; PyTorch's own number of threads is then 1 in the whole process. None: the caller's, and PyTorch's own.
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 
     def __init__(
         self, model: str | os.PathLike | Checkpoint | Exported | None = None, device: str = "auto", *,
         windows: WindowConfig = WindowConfig(), segments: SegmentConfig = SegmentConfig(),
-        speech: SpeechConfig | None = SpeechConfig(),
+        speech: SpeechConfig | None = SpeechConfig(), threads: int | None = None,
     ):
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads={threads} must be at least 1. Leave it out for the caller's alone.")
         self.windows, self.segments, self.speech = windows, segments, speech
-        self._engine = _engine(model, device, detects=speech is not None)
+        self._threads = threads or 1
+        self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None)
         self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
         self._enrolled: dict[str, Any] = {}   # normalising statistics by speaker
 
@@ -253,54 +256,28 @@ class Analyzer:
         return self._joined(name, duration, ordered, list(self._results(recordings, keep_errors=False)))
 
     def _results(self, recordings: Iterable[Recording], keep_errors: bool) -> Iterator[Timeline | FileError]:
-        jobs: deque[Job] = deque()
-        queue: list[Window] = []
-        held = 0
-        for recording in recordings:
-            job = self._job(recording)
-            jobs.append(job)
-            try:
-                for window in job.cut():
-                    queue.append(window)
-                    held += len(window.waveform)
-                    if held >= HELD_SECONDS * self.sample_rate:
-                        self._answer(queue)
-                        queue, held = [], 0
-            except audio.AudioError as error:
-                if not keep_errors:
-                    raise
-                job.failure = f"{error.reason}. {error.remedy}"
-            while jobs and jobs[0].done:
-                yield self._result(jobs.popleft())
-        self._answer(queue)
-        yield from (self._result(job) for job in jobs)
+        jobs = map(self._job, recordings)
+        for job in answered(jobs, self._answer, self.sample_rate, self._threads):
+            if job.failure and not keep_errors:
+                raise job.failure
+            yield self._result(job)
 
-    def _answer(self, queue: list[Window]) -> None:
-        """Ask the model for every window, batched by length; the batch a window is in does not change its answer."""
-        for enrolled in (False, True):
-            self._answer_alike([w for w in queue if (w.job.recording.statistics is not None) == enrolled])
-
-    def _answer_alike(self, queue: list[Window]) -> None:
-        """As `_answer`, for windows of which all or none have statistics of their speaker."""
-        queue = sorted(queue, key=lambda window: len(window.waveform))
-        while queue:
-            longest = len(queue[-1].waveform)  # long windows first: memory is taken once
-            size = max(1, int(BATCH_SECONDS * self.sample_rate / longest))
-            batch, queue = queue[-size:], queue[:-size]
-            waveforms = np.zeros((len(batch), longest), np.float32)
-            for row, window in zip(waveforms, batch):
-                row[: len(window.waveform)] = window.waveform
-            num_samples = np.array([len(window.waveform) for window in batch])
-            statistics = [window.job.recording.statistics for window in batch]
-            answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics[0] is not None else []))
-            for i, window in enumerate(batch):
-                count = int(answers.step_lengths[i])
-                speech = np.ones(count, np.float32)
-                if self.speech is not None:
-                    chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
-                    speech = at(self._times(count), answers.speech[i, :chunks])
-                embedding = None if answers.embeddings is None else answers.embeddings[i]
-                window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding)
+    def _answer(self, batch: Sequence[Window]) -> None:
+        """Ask the model for windows that `batches` put together; what else is in the batch does not change an answer."""
+        num_samples = np.array([len(window.waveform) for window in batch])
+        waveforms = np.zeros((len(batch), num_samples.max()), np.float32)
+        for row, window in zip(waveforms, batch):
+            row[: len(window.waveform)] = window.waveform
+        statistics = [window.job.recording.statistics for window in batch]
+        answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics[0] is not None else []))
+        for i, window in enumerate(batch):
+            count = int(answers.step_lengths[i])
+            speech = np.ones(count, np.float32)
+            if self.speech is not None:
+                chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
+                speech = at(self._times(count), answers.speech[i, :chunks])
+            embedding = None if answers.embeddings is None else answers.embeddings[i]
+            window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding)
 
     def _times(self, count: int) -> np.ndarray:
         return self._engine.first_step_seconds + self.step_seconds * np.arange(count)
@@ -310,7 +287,7 @@ class Analyzer:
 
     def _result(self, job: Job) -> Timeline | FileError:
         if job.failure:
-            return FileError(job.recording.name, job.failure)
+            return FileError(job.recording.name, f"{job.failure.reason}. {job.failure.remedy}")
         steps, speech = job.joined()
         # the share of a window in the answer is what is spoken in it, or all where nobody speaks
         shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in speech])
@@ -378,8 +355,11 @@ def _mean(embeddings: Sequence[np.ndarray | None], shares: Sequence[float]) -> n
     return None if embeddings[0] is None else np.average(embeddings, axis=0, weights=shares)
 
 
-def _engine(model: Any, device: str, detects: bool) -> Engine | Exported:
-    """What answers windows: Exported, or the same in PyTorch, which is imported only for it."""
+def _engine(model: Any, device: str, detects: bool, alone: bool) -> Engine | Exported:
+    """What answers windows: Exported, or the same in PyTorch, which is imported only for it.
+
+    alone: each answer takes one thread.
+    """
     if not isinstance(model, Exported):
         if not isinstance(model, (str, os.PathLike)) or Path(model).suffix.lower() != ".onnx":
             try:
@@ -390,8 +370,8 @@ def _engine(model: Any, device: str, detects: bool) -> Engine | Exported:
                                           "answers. Give a model.onnx that `emotion export` wrote.") from None
             if not isinstance(model, checkpoint.Checkpoint):
                 model = checkpoint.read(model or BUNDLED)
-            return Engine(model, device, detects)
-        model = Exported(model)
+            return Engine(model, device, detects, alone)
+        model = Exported(model, num_threads=1 if alone else None)
     if device not in ("auto", "cpu"):
         raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
                          "give the model that it was exported from.")

@@ -18,13 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    # threads that wait sleep: on two busy cores a folder was scored five times as fast as with threads that spin
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # read when torch is loaded
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if getattr(options, "threads", None) and not (getattr(options, "model", None) or "").lower().endswith(".onnx"):
-        import torch
-
-        torch.set_num_threads(options.threads)
     try:
         return options.run(options) or 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -292,12 +286,13 @@ def _plot(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
+    from .analyzer import Analyzer
     from .explain import draw, explain
-    from .scoring import analyzer_of
 
+    _share(options.threads)
     output = options.output or Path(options.source).with_suffix(".why.png").name
     explanation = explain(
-        analyzer_of(options), options.source, label=options.label,
+        Analyzer(options.model, options.device), options.source, label=options.label,
         start_seconds=options.start, stop_seconds=options.stop,
     )
     draw(explanation, output)
@@ -334,15 +329,25 @@ def _train(options: argparse.Namespace) -> None:
     )
 
 
+def _share(threads: int | None) -> None:
+    """Let PyTorch share each operation among so many threads; None: as it likes."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 def _calibrate(options: argparse.Namespace) -> None:
     from .evaluate import calibrate
 
+    _share(options.threads)
     calibrate(options.exp, options.directory, options.device, options.hold_back)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
+    _share(options.threads)
     evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out)
 
 

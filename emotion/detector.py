@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
@@ -17,6 +18,7 @@ from torch.nn.functional import conv1d, pad
 from .speech import CHUNK, RATE
 
 CONTEXT = 64  # samples
+SPECTRUM, SPECTRUM_HOP = 256, 128   # samples of one spectrum, and from one to the next; four in a chunk
 STRIDES = (1, 2, 2, 1)  # of the convolutions over the four spectra of a chunk
 
 
@@ -30,6 +32,7 @@ class SpeechDetector(nn.Module):
     def __init__(self):
         super().__init__()
         weights = load_file(_weights())
+        self.magnitudes = Magnitudes(weights.pop("stft_conv.weight")[0, 0])   # the wave of frequency 0 is the window
         for name, weight in weights.items():
             if not name.startswith("lstm_cell"):
                 self.register_buffer(name.replace(".", "_"), weight)
@@ -50,14 +53,30 @@ class SpeechDetector(nn.Module):
             waveforms = resample(waveforms, sample_rate, RATE)
         count = -(-waveforms.shape[1] // CHUNK)
         padded = pad(waveforms, (CONTEXT, count * CHUNK - waveforms.shape[1]))
-        chunks = padded.unfold(1, CONTEXT + CHUNK, CHUNK).flatten(0, 1)[:, None]  # (batch * count, 1, samples)
-        spectra = conv1d(pad(chunks, (0, CONTEXT), "reflect"), self.stft_conv_weight, stride=128)
-        maps = (spectra[:, :129].square() + spectra[:, 129:].square()).sqrt()  # (batch * count, frequencies, 4)
+        chunks = padded.unfold(1, CONTEXT + CHUNK, CHUNK).flatten(0, 1)  # (batch * count, samples)
+        maps = self.magnitudes(pad(chunks, (0, CONTEXT), "reflect"))  # (batch * count, frequencies, 4)
         for i, stride in enumerate(STRIDES, 1):
             weight, bias = getattr(self, f"conv{i}_weight"), getattr(self, f"conv{i}_bias")
             maps = conv1d(maps, weight, bias, stride, padding=1).relu()
         states, _ = self.lstm(maps.squeeze(2).unflatten(0, (-1, count)))  # (batch, count, features)
         return (states.relu() @ self.final_conv_weight[0] + self.final_conv_bias).sigmoid().squeeze(2)
+
+
+class Magnitudes(nn.Module):
+    """Short-time Fourier transform without phase.
+
+    Silero stores it as a convolution with windowed waves; the fast transform gives the same in a tenth of the time.
+    """
+
+    def __init__(self, window: Tensor):
+        super().__init__()
+        self.register_buffer("window", window)
+
+    def forward(self, chunks: Tensor) -> Tensor:
+        """Shape: (chunks, samples) -> (chunks, frequencies, frames)."""
+        spectra = torch.fft.rfft(chunks.unfold(1, SPECTRUM, SPECTRUM_HOP) * self.window)
+        squares = torch.view_as_real(spectra).square()
+        return (squares[..., 0] + squares[..., 1]).sqrt().transpose(1, 2)
 
 
 def _weights() -> Path:

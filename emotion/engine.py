@@ -20,9 +20,15 @@ MARGIN_SECONDS = 1.0   # more than a frame, and long enough for the best path of
 
 
 class Engine:
-    """What Exported is, in PyTorch. detects: whether it listens for speech; if not, Answers.speech is None."""
+    """What Exported is, in PyTorch.
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto", detects: bool = True):
+    detects: whether it listens for speech; if not, Answers.speech is None.
+    alone: an answer takes one thread, so that several can be asked for at once. It holds for the whole process.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto", detects: bool = True, alone: bool = False):
+        if alone:
+            torch.set_num_threads(1)
         self.checkpoint, self.device = checkpoint, choose_device(device)
         self._detector = SpeechDetector().to(self.device).eval() if detects else None
         self._model = channels_last(checkpoint.model.to(self.device)).eval()

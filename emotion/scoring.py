@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import audio, formats, live, scores
 from .analyzer import Analyzer, FileError
-from .exported import Exported
+from .flow import available_cores
 from .windows import WindowConfig
 
 
@@ -106,9 +106,7 @@ def report(options: argparse.Namespace) -> int:
 
 def analyzer_of(options: argparse.Namespace, **settings) -> Analyzer:
     """The Analyzer of --model, --device and --threads."""
-    is_exported = (options.model or "").lower().endswith(".onnx")
-    model = Exported(options.model, options.threads) if is_exported else options.model
-    return Analyzer(model, options.device, **settings)
+    return Analyzer(options.model, options.device, threads=options.threads or available_cores(), **settings)
 
 
 def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .audio import AudioError
 from .quality import Quality
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Job:
     windows: list[Window] = field(default_factory=list)
     held: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     complete: bool = False
-    failure: str = ""
+    failure: AudioError | None = None   # why reading ended before the recording did
+    _windows: Iterator[Window] | None = None
 
     def hear(self, block: np.ndarray) -> Iterator[Window]:
         """The next samples of the recording; the windows that they fill."""
@@ -120,15 +122,30 @@ class Job:
         self.complete = True
         return self._window(self.held)
 
-    def cut(self) -> Iterator[Window]:
-        """All windows of the recording, read block by block."""
+    def read(self, size: int) -> list[Window]:
+        """The next windows of the recording, read block by block until they hold so many samples or it ends."""
+        if self._windows is None:
+            self._windows = self._cut()
+        read, held = [], 0
+        try:
+            for window in self._windows:
+                read.append(window)
+                held += len(window.waveform)
+                if held >= size:
+                    break
+        except AudioError as error:
+            self.failure = error
+        return read
+
+    def _cut(self) -> Iterator[Window]:
         for block in self.recording.blocks():
             yield from self.hear(block)
         yield self.end()
 
     @property
     def done(self) -> bool:
-        return bool(self.failure) or self.complete and self.windows[-1].steps is not None
+        """Whether all is answered, or nothing will be."""
+        return self.failure is not None or self.complete and all(window.steps is not None for window in self.windows)
 
     def joined(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Steps of the whole recording, and the speech of each window's part of them."""

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import nn
 
-from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, engine, labels, models
+from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, engine, flow, labels, models
 from emotion.analyzer import FileError, Recording, WindowConfig
 from emotion.blocks import Reach
 from emotion.calibration import Calibration
@@ -122,7 +122,7 @@ def test_a_folder_is_answered_in_sorted_order_with_bad_files_in_place(small, tmp
 
 
 def test_a_folder_yields_its_first_answer_before_the_last_file_is_read(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(analyzer, "HELD_SECONDS", 1.0)
+    monkeypatch.setattr(flow, "GROUP_SECONDS", 1.0)
     answers = small.analyze(folder(tmp_path, "a.wav b.wav c.wav d.wav"))
     assert isinstance(next(answers), Timeline)
     (tmp_path / "d.wav").write_bytes(b"written over since")
@@ -176,8 +176,8 @@ def test_a_recording_in_one_window_gets_the_models_calibrated_utterance_output(e
 def test_the_batch_a_window_falls_into_changes_nothing(tiny, monkeypatch):
     ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
     expected = ask.analyze([noise(5.3), noise(0.4)], RATE)
-    monkeypatch.setattr(analyzer, "BATCH_SECONDS", 0.1)
-    monkeypatch.setattr(analyzer, "HELD_SECONDS", 2.5)
+    monkeypatch.setattr(flow, "BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(flow, "GROUP_SECONDS", 2.5)
     for answer, other in zip(ask.analyze([noise(5.3), noise(0.4)], RATE), expected):
         assert_alike(answer, other)
 
@@ -266,7 +266,7 @@ def test_the_blocks_a_recording_is_read_in_change_nothing(tiny, block):
 
 
 def test_memory_does_not_grow_with_the_recording(tiny, monkeypatch):
-    monkeypatch.setattr(analyzer, "HELD_SECONDS", 4.0)
+    monkeypatch.setattr(flow, "GROUP_SECONDS", 4.0)
     ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
     block = noise(1.0)
 

@@ -13,11 +13,12 @@ import pytest
 import soundfile
 import torch
 
-from emotion import __version__, audio, checkpoint, datadir, formats, labels
+from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels
 from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
 from emotion.cli import main
 from emotion.datadir import Utterance
+from emotion.flow import answered, available_cores
 
 CLASSES = labels.scheme("mini5").classes
 
@@ -392,9 +393,11 @@ def test_an_interruption_says_how_to_go_on(model, tmp_path, monkeypatch, capsys)
 
 def test_threads_are_as_many_as_asked(model, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    assert main(["score", str(record(tmp_path / "a.wav")), "--model", model, "--threads", "3"]) == 0
-    assert asked == [3]
+    monkeypatch.setattr(analyzer, "answered", lambda jobs, answer, rate, threads: asked.append(threads) or answered(
+        jobs, answer, rate, threads))
+    for options in (["--threads", "3"], []):
+        assert main(["score", str(record(tmp_path / "a.wav")), "--model", model, *options]) == 0
+    assert asked == [3, available_cores()]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["data", "split", "--help"]])
