@@ -263,7 +263,7 @@ class Analyzer:
             yield self._result(job)
 
     def _answer(self, batch: Sequence[Window]) -> None:
-        """Ask the model for windows that `batches` put together; what else is in the batch does not change an answer."""
+        """Ask the model for windows that flow.batches put together; what else is among them changes no answer."""
         num_samples = np.array([len(window.waveform) for window in batch])
         waveforms = np.zeros((len(batch), num_samples.max()), np.float32)
         for row, window in zip(waveforms, batch):

@@ -267,6 +267,7 @@ def test_the_blocks_a_recording_is_read_in_change_nothing(tiny, block):
 
 def test_memory_does_not_grow_with_the_recording(tiny, monkeypatch):
     monkeypatch.setattr(flow, "GROUP_SECONDS", 4.0)
+    monkeypatch.setattr(flow, "PIECE_SECONDS", 4.0)
     ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
     block = noise(1.0)
 

@@ -33,10 +33,11 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "detector": "speech",
     "baseline": "checkpoint features",
-    "windows": "quality",
+    "windows": "audio quality",
+    "flow": "windows",
     "engine": "checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
-    "analyzer": "audio baseline checkpoint engine exported quality speech stream timeline windows",
+    "analyzer": "audio baseline checkpoint engine exported flow quality speech stream timeline windows",
     "export": "checkpoint detector exported features masking prosody settings speech",
     "emotion": "analyzer timeline",
     "scores": "analyzer settings timeline",
@@ -54,7 +55,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
                  "train.dataset train.distributed train.losses train.system",
 
     "explain": "analyzer audio features models plot slopes timeline",
-    "scoring": "analyzer audio exported formats live report scores windows",
+    "scoring": "analyzer audio flow formats live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",
     "serve.picture": "features",
