@@ -6,10 +6,12 @@ of each utterance: every block reads zeros beyond them, so an utterance scores t
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .masking import clear, mask, reverse
 
@@ -50,6 +52,10 @@ class Conv(nn.Module):
         maps = self.norm(self.conv(maps))
         lengths = strided(lengths, self.stride[0])
         return clear(maps.relu() if self.relu else maps, lengths), lengths
+
+    def fold(self) -> None:
+        """Multiply the batch norm into the convolution, which cannot be trained then."""
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
 
 class SqueezeExcite(nn.Module):
@@ -108,6 +114,16 @@ class ResidualBlock(nn.Module):
         maps = (maps + around).relu()  # never below 0: zeros in the padding cannot win the maximum
         maps = nn.functional.max_pool2d(maps, self.pool, ceil_mode=True)
         return self.dropout(maps), strided(lengths, self.pool[0])
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A copy that only answers, without the batch norms of its residual blocks: a tenth faster on a processor."""
+    model = copy.deepcopy(model).eval()
+    for block in model.modules():
+        if isinstance(block, ResidualBlock):
+            for conv in [*block.layers, *([block.shortcut] if block.shortcut is not None else [])]:
+                conv.fold()
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)

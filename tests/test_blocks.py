@@ -2,7 +2,17 @@ import pytest
 import torch
 from torch import nn
 
-from emotion.blocks import LSTM, AttentionPool, Conv, FrameStack, Reach, ResidualBlock, SqueezeExcite, strided
+from emotion.blocks import (
+    LSTM,
+    AttentionPool,
+    Conv,
+    FrameStack,
+    Reach,
+    ResidualBlock,
+    SqueezeExcite,
+    folded,
+    strided,
+)
 from emotion.masking import clear
 
 LENGTHS = torch.tensor([13, 8, 1])
@@ -194,3 +204,18 @@ def test_garbage_in_the_padding_never_changes_the_bilstm_or_the_weights(garbage)
         torch.testing.assert_close(a[:length], b[:length])
     weights = attention(lstm(clean, LENGTHS), LENGTHS)
     torch.testing.assert_close(attention(lstm(dirty, LENGTHS), LENGTHS), weights)
+
+
+def test_folded_a_network_answers_alike_and_is_left_as_it_was():
+    network = busy(nn.Sequential(
+        ResidualBlock(2, 4, 3, (1, 2), 0.1), ResidualBlock(4, 4, 3, (1, 1), 0.1, bottleneck=2),
+    ))
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    fast = folded(network)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in fast.modules())
+    inputs, lengths = maps(channels=2), LENGTHS
+    for block, other in zip(network, fast):
+        answer, steps = block(inputs, lengths)
+        assert torch.allclose(other(inputs, lengths)[0], answer, atol=1e-5)
+        inputs, lengths = answer, steps
+    assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())

@@ -35,7 +35,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "baseline": "checkpoint features",
     "windows": "audio quality",
     "flow": "windows",
-    "engine": "checkpoint detector exported hardware prosody",
+    "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
     "analyzer": "audio baseline checkpoint engine exported flow quality speech stream timeline windows",
     "export": "checkpoint detector exported features masking prosody settings speech",

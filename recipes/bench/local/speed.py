@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 
 RATES = (16_000, 48_000)
-WARM = 8   # files
+WARM = 40   # files
 Score = Callable[[list[Path]], None]
 
 
