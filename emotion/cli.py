@@ -176,6 +176,11 @@ def _score_command(command, computing) -> None:
         "--enroll", action="append", default=[], metavar="NAME=PATH",
         help="with --turns: neutral speech of the speaker of that name; may be given for each",
     )
+    score.add_argument(
+        "--ray", nargs="?", const="", metavar="ADDRESS",
+        help="on the cluster at that address, or all cores of this machine: SOURCE may also be a list (.txt), a Kaldi "
+             "data directory, .tar files or an address as s3://..., TABLE is a folder of parquet parts",
+    )
     score.add_argument("--raw", metavar="SAMPLES", help="of standard input: u8, s16le, s24le, s32le, f32le or f64le")
     score.add_argument("--rate", type=_positive, metavar="HZ", help="of raw samples")
     score.add_argument("--raw-channels", type=_positive, default=1, metavar="N", help="of raw samples (default: 1)")

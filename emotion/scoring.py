@@ -19,6 +19,8 @@ from .windows import WindowConfig
 
 def score(options: argparse.Namespace) -> int:
     """`emotion score`: answers for a folder, a recording or standard input; the exit code."""
+    if options.ray is not None:
+        return _on_cluster(options)
     is_folder = os.path.isdir(options.source)
     if is_folder and not (options.output or options.timelines):
         raise ValueError(f"{options.source} is a folder: its scores need a table. Add -o scores.csv.")
@@ -109,6 +111,26 @@ def analyzer_of(options: argparse.Namespace, **settings) -> Analyzer:
     return Analyzer(options.model, options.device, threads=options.threads or available_cores(), **settings)
 
 
+def _on_cluster(options: argparse.Namespace) -> int:
+    """`emotion score --ray`: parts of a table; the exit code."""
+    from . import cluster
+
+    unused = ("timelines", "turns", "baseline", "enroll", "raw", "rate")
+    given = [f"--{name}" for name in unused if getattr(options, name)]
+    if given or options.channels == "separate":
+        raise ValueError(f"--ray tells one answer for each recording: leave out {' '.join(given) or '--channels'}.")
+    if not options.output:
+        raise ValueError("--ray writes many parts. Add -o FOLDER for them.")
+    recordings, seconds, failed, started = 0, 0.0, 0, time.monotonic()
+    for part in cluster.score(options.source, options.output, options.model, options.device, options.ray or None):
+        recordings, seconds, failed = recordings + part.recordings, seconds + part.seconds, failed + part.failed
+        print(f"{recordings} recordings, {seconds / 3600:.2f} hours, {failed} failed", file=sys.stderr)
+    _tell_rate(recordings, seconds, time.monotonic() - started)
+    if failed:
+        print(f"{failed} of {recordings} recordings could not be scored: column error says why.", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
     """The answers that are asked for; nothing is read before the first is taken, so that the rate counts reading."""
     if options.source == "-":
@@ -167,7 +189,10 @@ def _followed(answers: Iterator, total: int) -> Iterator:
                 bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
                 bar.update()
             yield answer
-    elapsed = time.monotonic() - started
+    _tell_rate(scored, seconds, time.monotonic() - started)
+
+
+def _tell_rate(scored: int, seconds: float, elapsed: float) -> None:
     audio_length = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
     print(
         f"scored {scored} recordings, {audio_length} of audio, in {elapsed:.1f} s: "

@@ -54,8 +54,10 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer baseline checkpoint datadir evaluate hardware labels plot settings train.config "
                  "train.dataset train.distributed train.losses train.system",
 
+    "listing": "audio datadir",
+    "cluster": "analyzer audio checkpoint listing scores windows",
     "explain": "analyzer audio features models plot slopes timeline",
-    "scoring": "analyzer audio flow formats live report scores windows",
+    "scoring": "analyzer audio cluster flow formats live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",
     "serve.picture": "features",
@@ -72,7 +74,8 @@ HEAVY = {  # where it may be imported, and outside of train and serve only insid
     "lightning": "train.distributed train.fit train.system", "matplotlib": "explain plot", "captum": "explain",
     "sklearn": "metrics", "librosa": "", "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",
-    "pandas": "formats", "pyarrow": "formats", "omegaconf": "splits train.config", "yaml": "splits train.config",
+    "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",
+    "omegaconf": "splits train.config", "yaml": "splits train.config",
 }
 
 

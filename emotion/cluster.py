@@ -1,0 +1,186 @@
+"""Scoring on all cores of a cluster, by Ray Data: some processes read, others hold a model and answer.
+
+    entries -> parts of 256 recordings -> read, resample (tasks) -> Analyzer (actors) -> FOLDER/part-<hash>.parquet
+
+Ray holds reading back where the models fall behind, and does again what a killed process had begun. A part takes its
+name once it is whole; a later call scores what no part holds, with the same model only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import checkpoint, scores
+from .analyzer import BUNDLED, Analyzer, FileError
+from .audio import AudioError
+from .listing import entries
+from .windows import Recording
+
+META = "meta.json"
+LONGEST_SECONDS = 3600.0   # of a recording: a part is in memory as a whole
+READER_CORES, SCORER_CORES = 0.15, 0.85   # reading takes about a seventh of the time, so a core does both
+
+
+@dataclass(frozen=True)
+class Told:
+    """A part that was scored."""
+
+    recordings: int
+    seconds: float
+    failed: int
+
+
+def score(
+    source: str | os.PathLike, folder: str | os.PathLike, model: str | os.PathLike | None = None, device: str = "auto",
+    address: str | None = None, part_size: int = 256, actors: int | None = None,
+) -> Iterator[Told]:
+    """Score what `listing.entries` finds into parquet parts in a folder that all machines see; consume it to the end.
+
+    A row has the columns of `emotion score` and `error`, which says why a recording has no answer.
+    address: of a Ray cluster; None: the one that runs, or all cores of this machine.
+    actors: processes that hold the model; None: one for each GPU or else core.
+    Raises: ValueError where the folder holds parts of another model; what `entries` raises.
+    """
+    ray = _ray()
+    folder, model = Path(folder).absolute(), _file(model)
+    analyzer = Analyzer(model, "cpu")
+    folder.mkdir(parents=True, exist_ok=True)
+    _agree(folder, analyzer)
+    scored = _scored(folder)
+    left = [entry for entry in entries(source) if entry.name not in scored]
+    parts = [left[i : i + part_size] for i in range(0, len(left), part_size)]
+    if not parts:
+        return
+    if not ray.is_initialized():
+        ray.init(address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error")
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    on_gpu = device.startswith("cuda") or device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
+    room = {"num_gpus": 1} if on_gpu else {"num_cpus": SCORER_CORES}
+    most = int(ray.cluster_resources()["GPU" if on_gpu else "CPU"])
+    rows = [{"entries": pickle.dumps(part)} for part in parts]
+    told = (
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map(_read, fn_args=(analyzer.sample_rate,), num_cpus=1 if on_gpu else READER_CORES)
+        .map(
+            _Scorer, fn_constructor_args=(model.name, model.read_bytes(), device, os.fspath(folder)),
+            concurrency=max(1, min(actors or most, most, len(parts))), **room,
+        )
+    )
+    for row in told.iter_rows():
+        yield Told(**row)
+
+
+class _Scorer:
+    """An actor: answers parts and writes them."""
+
+    def __init__(self, name: str, content: bytes, device: str, folder: str):
+        with tempfile.TemporaryDirectory() as here:
+            path = Path(here, name)
+            path.write_bytes(content)
+            self._analyzer = Analyzer(path, device, threads=1)
+        self._folder = Path(folder)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        part = pickle.loads(row["heard"])
+        heard = (Recording(name, lambda w=waveform: [w]) for name, waveform, error in part if not error)
+        answers = {answer.name: answer for answer in self._analyzer.run(heard)}
+        told = [_row(name, answers.get(name), error) for name, _, error in part]
+        _write(self._folder, told, self._analyzer.labels)
+        seconds = sum(answer.duration_seconds for answer in answers.values() if not isinstance(answer, FileError))
+        return {"recordings": len(told), "seconds": seconds, "failed": sum(bool(row["error"]) for row in told)}
+
+
+def _read(row: dict[str, Any], sample_rate: int) -> dict[str, Any]:
+    """Entries in, (name, waveform, error) out, pickled: Arrow would copy what is unequally long."""
+    heard = []
+    for entry in pickle.loads(row["entries"]):
+        try:
+            waveform, error = entry.read(sample_rate), ""
+            if len(waveform) > LONGEST_SECONDS * sample_rate:
+                waveform, error = None, "is longer than an hour. Score it by itself, with emotion score."
+        except AudioError as failure:
+            waveform, error = None, f"{failure.reason}. {failure.remedy}"
+        heard.append((entry.name, waveform, error))
+    return {"heard": pickle.dumps(heard)}
+
+
+def _row(name: str, answer, error: str) -> dict[str, Any]:
+    if isinstance(answer, FileError):
+        error = answer.reason
+    if error:
+        return {"path": name, "error": error}
+    return {**scores.row(answer), "error": ""}
+
+
+def _write(folder: Path, rows: Sequence[dict], labels: Sequence[str]) -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet
+
+    text = {"path", "label", "flags", "error"}
+    columns = {
+        name: arrow.array([_cell(row.get(name), name in text) for row in rows],
+                          arrow.string() if name in text else arrow.float64())
+        for name in (*scores.columns(labels), "error")
+    }
+    path = folder / f"part-{_key([row['path'] for row in rows])}.parquet"
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    arrow.parquet.write_table(arrow.table(columns), aside)
+    with open(aside, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def _cell(value: str | None, is_text: bool):
+    if value is None or is_text:
+        return value and value.encode("utf-8", "backslashreplace").decode()
+    return float(value)
+
+
+def _key(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _agree(folder: Path, analyzer: Analyzer) -> None:
+    """Write which model makes the parts. Raises: ValueError where another one has begun."""
+    meta = {"model": analyzer.fingerprint, "labels": list(analyzer.labels)}
+    path = folder / META
+    if not path.exists():
+        aside = path.with_name(f".{META}.{os.getpid()}")
+        aside.write_text(json.dumps(meta), encoding="utf-8")
+        os.replace(aside, path)
+    elif (other := json.loads(path.read_text(encoding="utf-8"))["model"]) != meta["model"]:
+        raise ValueError(f"{folder} holds scores of the model {other}, and this one is {meta['model']}: the table "
+                         "would mix both. Give another folder.")
+
+
+def _scored(folder: Path) -> set[str]:
+    import pyarrow.parquet
+
+    return {
+        name for path in folder.glob("part-*.parquet")
+        for name in pyarrow.parquet.read_table(path, columns=["path"]).column(0).to_pylist()
+    }
+
+
+def _file(model: str | os.PathLike | None) -> Path:
+    path = Path(model or BUNDLED)
+    return path / checkpoint.FILE_NAME if path.is_dir() else path
+
+
+def _ray():
+    try:
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'emotion[ray]'") from None
+    return ray

@@ -1,0 +1,101 @@
+"""Ray on two nodes of this machine; each test scores what it made, as a user of a cluster does."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emotion import Analyzer, checkpoint, cluster, scores
+from emotion.cli import main
+
+ray = pytest.importorskip("ray")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nodes():
+    """A head and a second node, one core each."""
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 100_000_000}
+    both = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    both.add_node(**small)
+    ray.init(both.address, log_to_driver=False, logging_level="error")
+    yield both
+    ray.shutdown()
+    both.shutdown()
+
+
+@pytest.fixture
+def model(tiny, tmp_path) -> Path:
+    path = tmp_path / "model.safetensors"
+    checkpoint.write(tiny, path)
+    return path
+
+
+def calls(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        soundfile.write(folder / f"{i:02}.wav", rng.normal(scale=0.1, size=4000 + 500 * i), 16_000)
+    (folder / "broken.wav").write_bytes(b"no audio")
+    return folder
+
+
+def table(folder: Path) -> dict[str, dict]:
+    rows = [row for path in folder.glob("part-*.parquet") for row in parquet.read_table(path).to_pylist()]
+    found = {row["path"]: row for row in rows}
+    assert len(found) == len(rows), "a recording was scored twice"
+    return found
+
+
+def kill_a_scorer(folder: Path, killed: list[int]) -> None:
+    """Once a part is there, the process that scores is killed."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(folder.glob("part-*.parquet")):
+        time.sleep(0.01)
+    found = subprocess.run(["pgrep", "-f", "ray::.*Scorer"], capture_output=True, text=True).stdout.split()
+    for pid in map(int, found[:1]):
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+
+def test_a_killed_worker_loses_nothing_and_a_restart_scores_what_is_left(model, tiny, tmp_path, capsys):
+    source, folder, killed = calls(tmp_path / "calls", 24), tmp_path / "scores", []
+    killer = threading.Thread(target=kill_a_scorer, args=(folder, killed))
+    killer.start()
+    told = list(cluster.score(source, folder, model, part_size=2, actors=1))
+    killer.join()
+    assert killed and sum(part.recordings for part in told) == 25 and sum(part.failed for part in told) == 1
+
+    rows = table(folder)
+    assert rows.pop(f"{source}/broken.wav")["error"].startswith("not audio")
+    analyzer = Analyzer(tiny, "cpu")
+    expected = {str(path): scores.row(analyzer.analyze(path)) for path in source.glob("[0-9]*.wav")}
+    assert rows.keys() == expected.keys()
+    for name, row in rows.items():
+        assert row["label"] == expected[name]["label"] and row["error"] == ""
+        for column in ("confidence", "duration_seconds", *(f"p_{label}" for label in tiny.labels)):
+            assert row[column] == pytest.approx(float(expected[name][column]), abs=2e-6)
+
+    whole = {path: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
+    lost = next(path for path in whole if "broken" not in str(parquet.read_table(path).column("path")))
+    lost.unlink()
+    assert main(["score", str(source), "-o", str(folder), "--model", str(model), "--ray"]) == 0
+    assert "scored 2 recordings" in capsys.readouterr().err
+    assert len(table(folder)) == 25
+    assert all(path.stat().st_mtime_ns == then for path, then in whole.items() if path != lost)
+
+
+def test_parts_of_another_model_are_refused(model, tiny, tmp_path):
+    source, folder = calls(tmp_path / "calls", 1), tmp_path / "scores"
+    folder.mkdir()
+    (folder / cluster.META).write_text('{"model": "0123456789abcdef"}')
+    with pytest.raises(ValueError, match="holds scores of the model 0123456789abcdef"):
+        list(cluster.score(source, folder, model))

@@ -1,0 +1,87 @@
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emotion import audio
+from emotion.listing import Entry, entries
+
+RATE = 16_000
+
+
+@pytest.fixture
+def calls(tmp_path) -> Path:
+    """Three recordings, of different sound."""
+    for i, name in enumerate(("a.wav", "b.flac", "deep/c.wav")):
+        path = tmp_path / "calls" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(i).normal(scale=0.1, size=RATE), RATE)
+    (tmp_path / "calls" / "notes.txt").write_text("no audio")
+    return tmp_path / "calls"
+
+
+def sound(path: Path) -> np.ndarray:
+    return audio.read(path, RATE)
+
+
+def assert_heard(found: list[Entry], calls: Path) -> None:
+    assert len(found) == 3
+    for entry, name in zip(found, ("a.wav", "b.flac", "deep/c.wav")):
+        assert entry.name.endswith(name)
+        assert np.array_equal(entry.read(RATE), sound(calls / name))
+
+
+def test_a_folder(calls):
+    assert_heard(entries(calls), calls)
+
+
+def test_a_list(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("calls.txt").write_text(f"calls/a.wav\n\n{calls}/b.flac\nfile://{calls}/deep/c.wav\n")
+    assert_heard(entries("calls.txt"), calls)
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_tar_shards(calls, tmp_path, prefix):
+    for number, names in enumerate((["a.wav", "notes.txt", "b.flac"], ["deep/c.wav"])):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as shard:
+            for name in names:
+                shard.add(calls / name, name)
+    assert_heard(entries(f"{prefix}{tmp_path}/*.tar"), calls)
+
+
+def test_an_address(calls):
+    assert_heard(entries(f"file://{calls}"), calls)
+
+
+def test_a_kaldi_directory_by_its_segments_or_whole(calls, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"rec-a {calls}/a.wav\nrec-b {calls}/b.flac\n")
+    assert [entry.name for entry in entries(data)] == ["rec-a", "rec-b"]
+    (data / "segments").write_text("one rec-a 0.25 0.5\ntwo rec-b 0 0.75\n")
+    one, two = entries(data)
+    assert (one.name, two.name) == ("one", "two")
+    assert np.array_equal(one.read(RATE), sound(calls / "a.wav")[4000:8000]) and len(two.read(RATE)) == 12000
+    (data / "segments").write_text("one rec-x 0 1\n")
+    with pytest.raises(ValueError, match="one rec-x 0 1 needs"):
+        entries(data)
+    (data / "wav.scp").write_text("rec-a cat x.wav |\n")
+    with pytest.raises(ValueError, match="shell commands for rec-a"):
+        entries(data)
+
+
+def test_nothing_or_twice_the_same_is_refused(calls, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no recordings in"):
+        entries(tmp_path / "empty")
+    (tmp_path / "list.txt").write_text("calls/a.wav\ncalls/a.wav\n")
+    with pytest.raises(ValueError, match="names 1 recordings twice"):
+        entries(tmp_path / "list.txt")
+
+
+def test_what_cannot_be_fetched_says_so(tmp_path):
+    with pytest.raises(audio.AudioError, match=r"gone.wav: cannot be fetched \(No such file or directory\)"):
+        Entry("gone.wav", str(tmp_path / "gone.wav")).read(RATE)
