@@ -268,7 +268,7 @@ class Analyzer:
         waveforms = np.zeros((len(batch), num_samples.max()), np.float32)
         for row, window in zip(waveforms, batch):
             row[: len(window.waveform)] = window.waveform
-        statistics = [window.job.recording.statistics for window in batch]
+        statistics = [window.statistics for window in batch]
         answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics[0] is not None else []))
         for i, window in enumerate(batch):
             count = int(answers.step_lengths[i])

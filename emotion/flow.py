@@ -63,7 +63,7 @@ def batches(queue: Sequence[Window], sample_rate: int) -> Iterator[list[Window]]
     """Windows of alike length, all with statistics of their speaker or all without; the longest first, so that memory
     is taken once."""
     for enrolled in (False, True):
-        alike = [window for window in queue if (window.job.recording.statistics is not None) == enrolled]
+        alike = [window for window in queue if (window.statistics is not None) == enrolled]
         alike.sort(key=lambda window: len(window.waveform))
         while alike:
             size = max(1, int(BATCH_SECONDS * sample_rate / len(alike[-1].waveform)))

@@ -79,11 +79,11 @@ class Window:
     """A part of a recording and, once `finish`ed, what the model said of it.
 
     Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks,
-    embedding (features,) or None.
+    embedding (features,) or None. statistics: those of its recording.
     """
 
-    job: Job
     waveform: np.ndarray | None
+    statistics: tuple[Tensor, Tensor] | None = None   # not the job: each would keep the other in memory
     probabilities: np.ndarray | None = None
     steps: np.ndarray | None = None
     speech: np.ndarray | None = None
@@ -119,8 +119,9 @@ class Job:
 
     def end(self) -> Window:
         """The last window, with what is left."""
-        self.complete = True
-        return self._window(self.held)
+        self.complete, rest = True, self.held
+        self.held = np.empty(0, np.float32)
+        return self._window(rest)
 
     def read(self, size: int) -> list[Window]:
         """The next windows of the recording, read block by block until they hold so many samples or it ends."""
@@ -154,5 +155,5 @@ class Job:
         return np.concatenate([window.steps[part] for window, part in kept]), [w.speech[part] for w, part in kept]
 
     def _window(self, waveform: np.ndarray) -> Window:
-        self.windows.append(Window(self, waveform))
+        self.windows.append(Window(waveform, self.recording.statistics))
         return self.windows[-1]

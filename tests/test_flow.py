@@ -1,6 +1,8 @@
 """Answers do not depend on how many threads find them."""
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +121,16 @@ def test_the_quota_of_a_container_counts(monkeypatch):
 def test_threads_must_be_at_least_one(tiny):
     with pytest.raises(ValueError, match="threads=0 must be at least 1"):
         Analyzer(tiny, "cpu", threads=0)
+
+
+def test_what_has_been_answered_is_not_kept_for_the_collector_of_cycles(tiny):
+    waveforms = noises()
+    alive = [weakref.ref(waveform) for waveform in waveforms]
+    recordings = [Recording(str(i), lambda w=waveform: [w]) for i, waveform in enumerate(waveforms)]
+    gc.disable()
+    try:
+        answers = list(ask(tiny, 1).run(recordings))
+        del waveforms, recordings
+        assert len(answers) == len(LENGTHS) and not any(waveform() is not None for waveform in alive[:-1])
+    finally:
+        gc.enable()
