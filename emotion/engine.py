@@ -32,7 +32,7 @@ class Engine:
             torch.set_num_threads(1)
         self.checkpoint, self.device = checkpoint, choose_device(device)
         self._detector = SpeechDetector().to(self.device).eval() if detects else None
-        self._model = channels_last(folded(checkpoint.model).to(self.device))
+        self._model = channels_last(folded(checkpoint.model.to(self.device).eval()))
         self._frontend = checkpoint.frontend.to(self.device).eval()
         settings, reach = checkpoint.frontend.config, self._model.reach
         self.labels, self.sample_rate = checkpoint.labels, settings.sample_rate
