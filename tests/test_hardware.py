@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -81,3 +85,25 @@ def test_the_gpu_answers_as_the_processor_does(tiny, rng, tmp_path):
     slow, fast = (Analyzer(tmp_path, name).analyze(waveform, sample_rate=16_000) for name in ("cpu", "cuda"))
     assert fast.probabilities == pytest.approx(slow.probabilities, abs=1e-3)
     assert fast.step_probabilities == pytest.approx(slow.step_probabilities, abs=1e-3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_that_was_freed_is_not_fetched_from_the_system_again():
+    """Page faults of ten arrays of 40 MB, one after the other, in a process of their own."""
+    count = """
+import resource, sys
+import numpy as np
+from emotion.hardware import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+np.ones(10_000_000, np.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.ones(10_000_000, np.float32)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, asked = (
+        int(subprocess.run([sys.executable, "-c", count, word], capture_output=True, text=True, check=True).stdout)
+        for word in ("keep", "ask")
+    )
+    assert kept < 1000 < asked

@@ -29,7 +29,7 @@ from ..analyzer import Analyzer
 from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
-from ..hardware import has_bfloat16
+from ..hardware import has_bfloat16, keep_freed_memory
 from . import config as settings
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
@@ -60,6 +60,7 @@ def train(
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
     processes = processes_of(devices, nodes)
+    keep_freed_memory()
     lightning.seed_everything(seed, verbose=False)
     options = {key: value for key, value in config.model.items() if key != "name"}
     emotions = [u.emotion for u in datadir.read(train_dir)] if config.scheme == labels.OWN else ()
