@@ -14,16 +14,15 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from turns import READY, worker
 
 RATES = (16_000, 48_000)
 WARM = 40   # files
@@ -197,7 +196,7 @@ def work(way: str, folder: Path) -> None:
     chosen = {str(rate): sorted(folder.with_name(str(rate)).iterdir())[::share] for rate in RATES}
     for paths in chosen.values():
         score(paths[:WARM])
-    print("ready", flush=True)
+    print(READY, flush=True)
     for line in sys.stdin:
         paths = chosen[line.strip()]
         begun = time.perf_counter()
@@ -206,38 +205,14 @@ def work(way: str, folder: Path) -> None:
         print(sum(soundfile.info(path).duration for path in paths) / elapsed, flush=True)
 
 
-@contextmanager
-def worker(way: str, folder: Path) -> Iterator[Callable[[int], float] | None]:
-    """A process that tells how many seconds of audio a second it scores; None where it cannot begin."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--way", way, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-    def ask(rate: int) -> float:
-        print(rate, file=process.stdin, flush=True)
-        return float(process.stdout.readline())
-
-    try:
-        if process.stdout.readline().strip() == "ready":
-            yield ask
-        else:
-            error = process.communicate()[1].strip().splitlines()
-            print(f"left out: {way}: {error[-1] if error else 'no answer'}", file=sys.stderr)
-            yield None
-    finally:
-        process.kill()
-        process.wait()
-
-
 def measure(folders: list[Path], rounds: int) -> dict[str, list[float]]:
     """Median rate of each way, at each sample rate. In a round each takes its turn, loaded anew."""
     seen: dict[str, list[list[float]]] = {}
     for _ in range(rounds):
         for way in WAYS:
-            with worker(way, folders[0]) as ask:
+            with worker(__file__, way, folders[0]) as ask:
                 if ask is not None:
-                    seen.setdefault(way, []).append([ask(rate) for rate in RATES])
+                    seen.setdefault(way, []).append([ask(rate)[0] for rate in RATES])
     return {way: [statistics.median(column) for column in zip(*rows)] for way, rows in seen.items()}
 
 

@@ -19,18 +19,17 @@ import argparse
 import csv
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from turns import READY, worker
 
 RATE, SECONDS, BANDS, WINDOW, HOP = 16_000, 3, 64, 400, 160   # the last two in samples
 CHANNELS, WIDTH, CLASSES, BATCH = (32, 64, 128), 128, 8, 32
@@ -274,33 +273,9 @@ def work(way: str, folder: Path) -> None:
     """Load, then train for an epoch for each line on standard input."""
     parameters, epoch = WAYS[way](folder)
     epoch("warm")
-    print("ready", flush=True)
+    print(READY, flush=True)
     for _ in sys.stdin:
         print(parameters, *epoch("train"), flush=True)
-
-
-@contextmanager
-def worker(way: str, folder: Path) -> Iterator[Callable[[], tuple[float, ...]] | None]:
-    """A process that tells its parameters, the seconds of an epoch and its loss; None where it cannot begin."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--way", way, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-    def ask() -> tuple[float, ...]:
-        print(file=process.stdin, flush=True)
-        return tuple(map(float, process.stdout.readline().split()))
-
-    try:
-        if process.stdout.readline().strip() == "ready":
-            yield ask
-        else:
-            error = process.communicate()[1].strip().splitlines()
-            print(f"left out: {way}: {error[-1] if error else 'no answer'}", file=sys.stderr)
-            yield None
-    finally:
-        process.kill()
-        process.wait()
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
@@ -308,7 +283,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     seen: dict[str, list[tuple[float, ...]]] = {}
     for _ in range(rounds):
         for way in WAYS:
-            with worker(way, folder) as ask:
+            with worker(__file__, way, folder) as ask:
                 if ask is not None:
                     seen.setdefault(way, []).append(ask())
     return {way: [statistics.median(column) for column in zip(*rows)] for way, rows in seen.items()}
