@@ -179,7 +179,8 @@ def _score_command(command, computing) -> None:
     score.add_argument(
         "--ray", nargs="?", const="", metavar="ADDRESS",
         help="on the cluster at that address, or all cores of this machine: SOURCE may also be a list (.txt), a Kaldi "
-             "data directory, .tar files or an address as s3://..., TABLE is a folder of parquet parts",
+             "data directory, .tar files or an address as s3://..., TABLE is a folder of parquet parts; --threads: "
+             "processes that answer",
     )
     score.add_argument("--raw", metavar="SAMPLES", help="of standard input: u8, s16le, s24le, s32le, f32le or f64le")
     score.add_argument("--rate", type=_positive, metavar="HZ", help="of raw samples")

@@ -25,7 +25,7 @@ from .audio import AudioError
 from .listing import entries
 from .windows import Recording
 
-META = "meta.json"
+META = "_meta.json"   # what begins so is no part to those who read the folder as one table
 LONGEST_SECONDS = 3600.0   # of a recording: a part is in memory as a whole
 READER_CORES, SCORER_CORES = 0.15, 0.85   # reading takes about a seventh of the time, so a core does both
 
@@ -156,7 +156,7 @@ def _agree(folder: Path, analyzer: Analyzer) -> None:
     meta = {"model": analyzer.fingerprint, "labels": list(analyzer.labels)}
     path = folder / META
     if not path.exists():
-        aside = path.with_name(f".{META}.{os.getpid()}")
+        aside = path.with_name(f"{META}.{os.getpid()}")
         aside.write_text(json.dumps(meta), encoding="utf-8")
         os.replace(aside, path)
     elif (other := json.loads(path.read_text(encoding="utf-8"))["model"]) != meta["model"]:

@@ -122,7 +122,9 @@ def _on_cluster(options: argparse.Namespace) -> int:
     if not options.output:
         raise ValueError("--ray writes many parts. Add -o FOLDER for them.")
     recordings, seconds, failed, started = 0, 0.0, 0, time.monotonic()
-    for part in cluster.score(options.source, options.output, options.model, options.device, options.ray or None):
+    for part in cluster.score(
+        options.source, options.output, options.model, options.device, options.ray or None, actors=options.threads,
+    ):
         recordings, seconds, failed = recordings + part.recordings, seconds + part.seconds, failed + part.failed
         print(f"{recordings} recordings, {seconds / 3600:.2f} hours, {failed} failed", file=sys.stderr)
     _tell_rate(recordings, seconds, time.monotonic() - started)

@@ -89,7 +89,7 @@ def test_a_killed_worker_loses_nothing_and_a_restart_scores_what_is_left(model, 
     lost.unlink()
     assert main(["score", str(source), "-o", str(folder), "--model", str(model), "--ray"]) == 0
     assert "scored 2 recordings" in capsys.readouterr().err
-    assert len(table(folder)) == 25
+    assert len(table(folder)) == 25 == parquet.read_table(folder).num_rows
     assert all(path.stat().st_mtime_ns == then for path, then in whole.items() if path != lost)
 
 
