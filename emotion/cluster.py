@@ -56,7 +56,7 @@ def score(
     folder.mkdir(parents=True, exist_ok=True)
     _agree(folder, analyzer)
     scored = _scored(folder)
-    left = [entry for entry in entries(source) if entry.name not in scored]
+    left = [entry for entry in entries(source) if _text(entry.name) not in scored]
     parts = [left[i : i + part_size] for i in range(0, len(left), part_size)]
     if not parts:
         return
@@ -129,9 +129,9 @@ def _write(folder: Path, rows: Sequence[dict], labels: Sequence[str]) -> None:
 
     text = {"path", "label", "flags", "error"}
     columns = {
-        name: arrow.array([_cell(row.get(name), name in text) for row in rows],
-                          arrow.string() if name in text else arrow.float64())
+        name: arrow.array([None if name not in row else told(row[name]) for row in rows], kind)
         for name in (*scores.columns(labels), "error")
+        for told, kind in [(_text, arrow.string()) if name in text else (float, arrow.float64())]
     }
     path = folder / f"part-{_key([row['path'] for row in rows])}.parquet"
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -141,10 +141,9 @@ def _write(folder: Path, rows: Sequence[dict], labels: Sequence[str]) -> None:
     os.replace(aside, path)
 
 
-def _cell(value: str | None, is_text: bool):
-    if value is None or is_text:
-        return value and value.encode("utf-8", "backslashreplace").decode()
-    return float(value)
+def _text(name: str) -> str:
+    """A file name need not be UTF-8, a column of text is."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _key(names: Sequence[str]) -> str:
