@@ -1,0 +1,35 @@
+"""The `emotion` command. Each subcommand imports what it needs when it runs: `emotion --help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from . import data, score, show, train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"emotion {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"emotion {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="emotion", description="Which emotion is in speech, when, and how sure.")
+    parser.add_argument("--version", action="version", version=f"emotion {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in (score, show, train, data):
+        group.add(commands)
+    return parser

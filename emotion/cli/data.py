@@ -1,0 +1,92 @@
+"""`emotion data ...`: Kaldi data directories."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from .arguments import command
+
+
+def add(commands) -> None:
+    data = commands.add_parser("data", help="Kaldi data directories: validate, fix, split, combine, subset.")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, run, summary in (
+        ("validate", _validate, "Check a data directory."),
+        ("fix", _fix, "Sort and repair it; originals go to .backup/."),
+    ):
+        command(actions, name, run, summary).add_argument("directory", metavar="DIR")
+    split = command(actions, "split", _split, "Write OUT/fold<k>/{train,valid,test} after a split file.")
+    split.add_argument("directory", metavar="DIR")
+    split.add_argument("split", metavar="SPLIT.yaml")
+    split.add_argument("out", metavar="OUT")
+    split.add_argument("--fold", type=int, metavar="K", help="only this one, from 1")
+    combine = command(actions, "combine", _combine, "Put data directories together.")
+    combine.add_argument("out", metavar="OUT")
+    combine.add_argument("directories", metavar="DIR", nargs="+")
+    subset = command(actions, "subset", _subset, "Choose utterances.")
+    subset.add_argument("directory", metavar="DIR")
+    subset.add_argument("out", metavar="OUT")
+    for name in ("speakers", "without-speakers", "emotions"):
+        subset.add_argument(f"--{name}", metavar="a,b,c", type=lambda text: text.split(","))
+    for name in ("first", "per-class"):
+        subset.add_argument(f"--{name}", type=int, metavar="N")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from ..datacheck import validate
+
+    problems = validate(options.directory)
+    for problem in problems:
+        print(f"emotion data validate: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"Successfully validated data-directory {options.directory}")
+    return 1 if problems else 0
+
+
+def _fix(options: argparse.Namespace) -> None:
+    from ..datacheck import fix
+
+    kept, total = fix(options.directory)
+    print(f"kept {kept} utterances out of {total}; old files are kept in {options.directory}/.backup")
+
+
+def _split(options: argparse.Namespace) -> None:
+    from .. import datadir, splits
+
+    utterances = datadir.read(options.directory)
+    folds = splits.read(options.split).folds
+    if options.fold is not None and not 1 <= options.fold <= len(folds):
+        raise ValueError(f"--fold {options.fold}: {options.split} has the folds 1 to {len(folds)}. Choose one of them.")
+    for k, (test, valid) in enumerate(folds, 1):
+        if options.fold in (None, k):
+            parts = datadir.split(utterances, test, valid)
+            datadir.check_disjoint(**parts)
+            for name, part in parts.items():
+                datadir.write(Path(options.out, f"fold{k}", name), part)
+            print(f"fold {k}: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
+
+
+def _combine(options: argparse.Namespace) -> None:
+    from .. import datadir
+
+    _say(options.out, datadir.combine(datadir.read(directory) for directory in options.directories))
+
+
+def _subset(options: argparse.Namespace) -> None:
+    from .. import datadir
+
+    utterances = datadir.read(options.directory)
+    _say(options.out, datadir.subset(
+        utterances, options.speakers, options.per_class, options.first, options.emotions, options.without_speakers or ()
+    ))
+
+
+def _say(out: str, utterances: Iterable) -> None:
+    from .. import datadir
+
+    utterances = list(utterances)
+    datadir.write(out, utterances)
+    print(f"{out}: {len(utterances)} utterances")

@@ -1,0 +1,111 @@
+"""The commands that make a model and tell how good it is: train, calibrate, evaluate, results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from .arguments import command, computing, numbers, positive, share
+
+
+def add(commands) -> None:
+    train = command(commands, "train", _train, "Train a model; goes on where an interrupted training was.")
+    train.add_argument("--conf", metavar="YAML", help="settings (default with --init: the network and features of that "
+                       "model, the emotions of your data, a short training)")
+    for name in ("train", "valid", "exp"):
+        train.add_argument(f"--{name}", required=True, metavar="DIR")
+    train.add_argument("--seed", type=int, default=1)
+    train.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3"
+    )
+    train.add_argument(
+        "--init", metavar="MODEL", help="start from the weights of this model; bundled: of the one in the package"
+    )
+    train.add_argument(
+        "--teachers", nargs="+", default=[], metavar="MODEL", help="learn also what these models answer (distillation)"
+    )
+    train.add_argument(
+        "--devices", type=positive, metavar="N",
+        help="of each machine, with a process on each (default: as torchrun or srun started it, else 1)",
+    )
+    train.add_argument(
+        "--nodes", type=positive, metavar="M", help="machines (default: as torchrun or srun started it, else 1)"
+    )
+    computing(train, model=False)
+
+    calibrate = command(
+        commands, "calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers."
+    )
+    evaluate = command(
+        commands, "evaluate", _evaluate, "Score the test speakers: posteriors.csv, scores.json, confusion.png."
+    )
+    for sub in (calibrate, evaluate):
+        sub.add_argument("exp", metavar="EXP")
+        sub.add_argument("directory", metavar="DATA_DIR")
+        computing(sub, model=False)
+    calibrate.add_argument(
+        "--hold-back", type=float, default=0.0, metavar="SHARE", help="call this share of them, the least sure, unknown"
+    )
+    evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP)")
+    evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
+    evaluate.add_argument(
+        "--speeds", type=numbers, default=(1.0,), metavar="0.9,1,1.1",
+        help="average the answers to the recordings played at these speeds (default: 1)",
+    )
+
+    results = command(commands, "results", _results, "Table of results over folds and seeds.")
+    results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
+    results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
+    kind = results.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--ensemble", action="store_true", help="all models of a fold answer together, of several folders too"
+    )
+    kind.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
+    results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .. import analyzer, checkpoint
+    from ..train import config, fit
+
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)   # else Lightning divides the cores among the processes
+    init = analyzer.BUNDLED if options.init == "bundled" else options.init
+    if options.conf:
+        settings = config.read(options.conf, options.set)
+    elif init:
+        settings = config.like(checkpoint.read(init), options.set)
+    else:
+        raise ValueError("neither --conf nor --init: what is to be trained? Give --conf YAML, or --init MODEL to go on "
+                         "from one.")
+    fit.train(
+        settings, options.train, options.valid, options.exp, options.seed, options.device,
+        init, options.teachers, options.devices, options.nodes,
+    )
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from ..evaluate import calibrate
+
+    share(options.threads)
+    calibrate(options.exp, options.directory, options.device, options.hold_back)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ..evaluate import evaluate
+
+    share(options.threads)
+    evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out)
+
+
+def _results(options: argparse.Namespace) -> None:
+    from ..evaluate import results, rows
+
+    if options.rows:
+        table = rows(options.roots, options.table)
+    else:
+        table = results(*options.roots, table=options.table, ensemble=options.ensemble)
+    print(table)
+    if options.output:
+        Path(options.output).write_text(table + "\n", encoding="utf-8")
