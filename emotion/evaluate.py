@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,18 +101,27 @@ class Posteriors:
         return replace(first, probabilities=np.mean([part.probabilities for part in parts], axis=0))
 
 
-def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, speed: float = 1.0) -> list[Recording]:
+Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate
+
+
+def at_speed(speed: float, sample_rate: int) -> Change | None:
+    """Plays faster (above 1) or slower, pitch and rate together; None for 1."""
+    if speed == 1:
+        return None
+    return lambda waveform, utterance: audio.from_array(
+        waveform, round(speed * sample_rate), sample_rate, utterance.id
+    )
+
+
+def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, change: Change | None = None) -> list[Recording]:
     """Utterances as the Analyzer takes them; for a model normalised by speaker, with each speaker's own statistics.
 
     Those are fitted on the speaker's unlabelled recordings here (transductive: report it on a line of its own).
-    speed: plays them faster (above 1) or slower, pitch and rate together.
+    change: what is done to each before it is heard.
     """
-    rate = analyzer.sample_rate
-
     def read(utterance: Utterance) -> list[np.ndarray]:
-        start, stop = utterance.start_seconds or 0.0, utterance.stop_seconds
-        waveform = audio.read(datadir.open_wav(utterance), rate, start, stop)
-        return [waveform if speed == 1 else audio.from_array(waveform, round(speed * rate), rate, utterance.id)]
+        waveform = heard(utterance, analyzer.sample_rate)
+        return [waveform if change is None else change(waveform, utterance)]
 
     frontend, statistics = analyzer.checkpoint.frontend, {}
     if frontend.config.normalisation == "speaker":
@@ -124,9 +133,16 @@ def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, speed: float
     return [Recording(u.id, lambda u=u: read(u), statistics.get(u.speaker)) for u in utterances]
 
 
-def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, speed: float = 1.0) -> list[Timeline]:
+def heard(utterance: Utterance, sample_rate: int) -> np.ndarray:
+    """Its waveform (samples,) at that rate. Raises: AudioError where it cannot be read."""
+    return audio.read(
+        datadir.open_wav(utterance), sample_rate, utterance.start_seconds or 0.0, utterance.stop_seconds
+    )
+
+
+def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, change: Change | None = None) -> list[Timeline]:
     """The Analyzer's answer for every utterance. Raises DataError naming the first that cannot be read."""
-    answers = list(analyzer.run(recordings(utterances, analyzer, speed)))
+    answers = list(analyzer.run(recordings(utterances, analyzer, change)))
     for answer in answers:
         if isinstance(answer, FileError):
             raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
@@ -142,7 +158,8 @@ def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequ
         raise ValueError(f"speeds={list(speeds)} must hold factors from 0.5 to 2: beyond, no voice is left. "
                          "Use 0.9,1,1.1.")
     targets = analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)  # first: refused before all is scored
-    views = [[answer.probabilities for answer in timelines(utterances, analyzer, speed)] for speed in speeds]
+    changes = [at_speed(speed, analyzer.sample_rate) for speed in speeds]
+    views = [[answer.probabilities for answer in timelines(utterances, analyzer, change)] for change in changes]
     return Posteriors(
         tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels,
         np.array(targets), np.mean(views, axis=0),
@@ -162,7 +179,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
         log.info("%s is calibrated (temperature %.2f), once and for all: skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
-    _refuse_heard(utterances, model.train_speakers, "trained on")
+    refuse_heard(utterances, model.train_speakers, "trained on")
     targets = np.array(model.scheme.indices(u.emotion for u in utterances))
     answers = timelines(utterances, Analyzer(model, device))
     probabilities = np.stack([answer.probabilities for answer in answers])
@@ -206,7 +223,7 @@ def evaluate(
     source = {"model": model.fingerprint, "data": str(directory), "speeds": list(speeds)}
     utterances = datadir.read(directory)
     if not allow_heard:
-        _refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers), "trained or validated on")
+        refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
     if done.exists():
         scores = json.loads(done.read_text())
         if source.items() <= scores.items():
@@ -233,8 +250,11 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _refuse_heard(utterances: Sequence[Utterance], heard: Sequence[str], how: str) -> None:
-    if shared := {u.speaker for u in utterances} & set(heard):
+def refuse_heard(
+    utterances: Sequence[Utterance], speakers: Sequence[str], how: str = "trained or validated on",
+) -> None:
+    """Raises DataError where some of the utterances are of those speakers."""
+    if shared := {u.speaker for u in utterances} & set(speakers):
         raise DataError(
             f"the model was {how} the speakers {datadir.few(shared)}: scores on them would say nothing about voices it "
             "never heard. Give other speakers."

@@ -33,15 +33,13 @@ def read(template: Path, labels: Iterable[str]) -> str:
 
 
 def policy(page: str, **allowed: str) -> str:
-    """The content security policy of a page: its own script and style by their hashes, what is allowed besides.
+    """The content security policy of a page: its own style and script by their hashes, what is allowed besides.
 
     allowed: sources by directive, as in media_src="data:", or more scripts beside the page's own.
     """
-    style, script = (
-        base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
-        for part in re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", page, re.DOTALL)
-    )
-    rules = {"default-src": "'none'", "script-src": f"'sha256-{script}'", "style-src": f"'sha256-{style}'"}
+    rules = {"default-src": "'none'"}
+    for kind, part in re.findall(r"<(style|script)>(.*?)</\1>", page, re.DOTALL):
+        rules[f"{kind}-src"] = f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'"
     for name, sources in allowed.items():
         directive = name.replace("_", "-")
         rules[directive] = f"{rules[directive]} {sources}" if directive in rules else sources

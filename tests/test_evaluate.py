@@ -389,7 +389,7 @@ def test_a_recording_played_faster_is_shorter_and_higher(tiny, tmp_path):
     tone = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", tone, RATE, subtype="FLOAT")
     utterance = Utterance("a-1", "a", str(tmp_path / "a.wav"), "anger")
-    (recording,) = evaluate.recordings([utterance], Analyzer(tiny, "cpu"), speed=1.25)
+    (recording,) = evaluate.recordings([utterance], Analyzer(tiny, "cpu"), evaluate.at_speed(1.25, 16_000))
     (waveform,) = recording.blocks()
     assert len(waveform) == pytest.approx(RATE / 1.25, abs=1)
     assert np.abs(np.fft.rfft(waveform)).argmax() * RATE / len(waveform) == pytest.approx(625, abs=2)

@@ -1,9 +1,10 @@
-"""The commands that make a model and tell how good it is: train, calibrate, evaluate, results."""
+"""The commands that make a model and tell how good it is: train, calibrate, evaluate, stress, results."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from .arguments import command, computing, numbers, positive, share
@@ -54,6 +55,13 @@ def add(commands) -> None:
         help="average the answers to the recordings played at these speeds (default: 1)",
     )
 
+    stress = command(commands, "stress", _stress, "Test how a model stands up to noise, lines, rooms and other voices.")
+    stress.add_argument("model", metavar="MODEL", help="experiment folder, model file, or the folder with fold*/seed*")
+    stress.add_argument("directory", metavar="DATA", help="speakers that it never heard, or the folder with fold*/test")
+    stress.add_argument("-o", "--output", required=True, metavar="REPORT", help="report.html or report.json")
+    stress.add_argument("--seed", type=int, default=1, metavar="N", help="of the models below fold*/ (default: 1)")
+    computing(stress, model=False)
+
     results = command(commands, "results", _results, "Table of results over folds and seeds.")
     results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
     results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
@@ -97,6 +105,18 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     share(options.threads)
     evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out)
+
+
+def _stress(options: argparse.Namespace) -> None:
+    from .. import stress
+
+    stress.check_path(options.output)
+    result = stress.stress(
+        stress.trials(options.model, options.directory, options.seed), options.device, options.threads,
+        lambda text: print(text, file=sys.stderr),
+    )
+    stress.write(result, options.output)
+    print(f"{options.output}: passed {result.passed} of {len(result.checks)} tests")
 
 
 def _results(options: argparse.Namespace) -> None:
