@@ -29,8 +29,11 @@ class AugmentConfig:
     room_probability: float = 0.0
     room_rt60_seconds: tuple[float, float] = (0.2, 0.8)   # the echoes fall by 60 dB in this time
     room_direct_db: tuple[float, float] = (0.0, 12.0)   # energy of the direct path over that of the echoes
+    tilt_db: float = 0.0   # the highest frequency above or below the lowest by up to this, on a line between
     noise_probability: float = 0.25
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
+    tone_probability: float = 0.0   # a hum or a whistle, at one frequency anywhere above 50 Hz
+    tone_snr_db: tuple[float, float] = (15.0, 40.0)
     babble_probability: float = 0.0   # other utterances of the batch, talking at once
     babble_snr_db: tuple[float, float] = (13.0, 20.0)
     codec_probability: float = 0.0   # a telephone: 300 to 3400 Hz, 8 bits of mu-law
@@ -49,13 +52,14 @@ class AugmentConfig:
                 f"augment.speeds={self.speeds} must hold factors of 0.01 or more: nothing plays backwards. "
                 "Use (1.0,) for none."
             )
-        for name in ("room_probability", "noise_probability", "babble_probability", "codec_probability"):
+        for name in ("room_probability", "noise_probability", "tone_probability", "babble_probability",
+                     "codec_probability"):
             self._check(name, 0, 1, "in [0, 1]: it is the share of the utterances that change. Use 0 for none")
         self._check("warp", 0, 0.5, "in [0, 0.5]: no throat is so short or long. Use 0 for none, 0.1 for people")
-        for name in ("shift_seconds", "gain_db", "band_shift", "time_masks", "time_mask_frames", "band_masks",
-                     "band_mask_bands", "mixup_alpha"):
+        for name in ("shift_seconds", "tilt_db", "gain_db", "band_shift", "time_masks", "time_mask_frames",
+                     "band_masks", "band_mask_bands", "mixup_alpha"):
             self._check(name, 0, math.inf, "0 or more and finite: it says how far a change may go. Use 0 for none")
-        for name in ("room_rt60_seconds", "room_direct_db", "noise_snr_db", "babble_snr_db"):
+        for name in ("room_rt60_seconds", "room_direct_db", "noise_snr_db", "tone_snr_db", "babble_snr_db"):
             low, high = getattr(self, name)
             if not -math.inf < low <= high < math.inf:
                 raise SettingError(f"augment.{name}={(low, high)} must be finite, (low, high) in order. Swap them.")
@@ -74,7 +78,7 @@ class AugmentConfig:
 def waveforms(
     batch: Tensor, lengths: Tensor, config: AugmentConfig, sample_rate: int = 16_000
 ) -> tuple[Tensor, Tensor]:
-    """Speed, shift, room, noise, babble, codec and gain; what is off draws nothing.
+    """Speed, shift, room, tilt, noise, tone, babble, codec and gain; what is off draws nothing.
 
     Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter.   Unit: full scale is 1.
     """
@@ -87,8 +91,13 @@ def waveforms(
         batch[rows], lengths[rows], _uniform(config.room_rt60_seconds, rows),
         _uniform(config.room_direct_db, rows), sample_rate,
     ))
+    if config.tilt_db:
+        batch = tilt(batch, lengths, _uniform((-config.tilt_db, config.tilt_db), lengths))
     batch = _some(batch, config.noise_probability, lambda rows: add_noise(
         batch[rows], lengths[rows], _uniform(config.noise_snr_db, rows)
+    ))
+    batch = _some(batch, config.tone_probability, lambda rows: add_tone(
+        batch[rows], lengths[rows], _uniform(config.tone_snr_db, rows), sample_rate
     ))
     batch = _some(batch, config.babble_probability, lambda rows: add_babble(
         batch, lengths, rows, _uniform(config.babble_snr_db, rows)
@@ -173,6 +182,29 @@ def impulse_response(rt60_seconds: Tensor, direct_db: Tensor, size: int, sample_
     echoes = echoes * (10 ** (-direct_db / 20) / echoes.norm(dim=1))[:, None]
     echoes[:, 0] = 1
     return echoes
+
+
+def tilt(batch: Tensor, lengths: Tensor, decibel: Tensor) -> Tensor:
+    """The highest frequency louder than the lowest by so much, on a straight line between; each as loud as before.
+
+    Shape: batch (batch, samples), lengths, decibel (batch,) -> like batch.
+    """
+    batch, size = _quiet(batch, lengths), _fast_size(batch.shape[1])
+    along = torch.linspace(-0.5, 0.5, size // 2 + 1, device=batch.device)
+    spectrum = torch.fft.rfft(batch, size) * 10 ** (decibel[:, None] * along / 20)
+    heard = _quiet(torch.fft.irfft(spectrum, size)[:, : batch.shape[1]], lengths)
+    return heard * (batch.norm(dim=1) / heard.norm(dim=1).clamp(min=1e-10))[:, None]
+
+
+def add_tone(batch: Tensor, lengths: Tensor, snr_db: Tensor, sample_rate: int) -> Tensor:
+    """A tone of its own in each utterance, from 50 Hz to the highest, each octave as likely, at a distance to it.
+
+    Shape: batch (batch, samples), lengths, snr_db (batch,) -> like batch.   Unit: decibel.
+    """
+    octaves = math.log2(sample_rate / 2 / 50)
+    hertz = 50 * 2 ** (octaves * torch.rand(len(batch), 1, device=batch.device))
+    times = torch.arange(batch.shape[1], device=batch.device) / sample_rate
+    return _add_at(snr_db, batch, torch.sin(2 * math.pi * hertz * times), lengths)
 
 
 def add_noise(batch: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:

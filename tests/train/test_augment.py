@@ -12,8 +12,8 @@ OFF = AugmentConfig(gain_db=0, noise_probability=0, speeds=(1.0,), time_masks=0,
 RATE = 16_000
 WAVEFORM_EFFECTS = {
     "speeds": {"speeds": (0.9,)}, "shift": {"shift_seconds": 0.1}, "room": {"room_probability": 1.0},
-    "noise": {"noise_probability": 1.0}, "babble": {"babble_probability": 1.0}, "codec": {"codec_probability": 1.0},
-    "gain": {"gain_db": 6.0},
+    "tilt": {"tilt_db": 12.0}, "noise": {"noise_probability": 1.0}, "tone": {"tone_probability": 1.0},
+    "babble": {"babble_probability": 1.0}, "codec": {"codec_probability": 1.0}, "gain": {"gain_db": 6.0},
 }
 SPECTROGRAM_EFFECTS = {
     "warp": {"warp": 0.1}, "band_shift": {"band_shift": 3}, "time_masks": {"time_masks": 2},
@@ -57,6 +57,28 @@ def stretches(zeros):
 
 
 # Known answers
+
+@pytest.mark.parametrize("decibel", [-12.0, 0.0, 20.0])
+def test_a_tilt_lifts_high_tones_over_low_ones_and_keeps_the_loudness(decibel):
+    two = tones(200) + tones(7800)
+    tilted = augment.tilt(two, whole(two), torch.tensor([decibel]))
+    lifted = decibels(level_at(tilted, 7800) / level_at(tilted, 200)).item()
+    assert lifted == pytest.approx(decibel * 7600 / 8000, abs=0.3)
+    assert power(tilted).item() == pytest.approx(power(two).item(), rel=1e-3)
+
+
+def test_a_tone_stands_at_one_frequency_at_the_asked_distance():
+    torch.manual_seed(1)
+    batch = torch.randn(40, 8000)
+    tone = augment.add_tone(batch, whole(batch), torch.full((40,), 12.0), RATE) - batch
+    assert decibels(power(batch) / power(tone)).numpy() == pytest.approx(12, abs=0.01)
+    spectrum = torch.fft.rfft(tone * torch.hann_window(8000)).abs().square()
+    places = spectrum.argmax(1)
+    near = torch.stack([row[max(0, at - 3) : at + 4].sum() / row.sum() for row, at in zip(spectrum, places)])
+    assert near.min() > 0.99
+    hertz = places * RATE / 8000
+    assert 45 < hertz.min() < 200 and 2000 < hertz.max() <= RATE / 2
+
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0, 30.0])
 def test_noise_has_the_asked_distance_to_the_speech(snr_db):
