@@ -14,7 +14,7 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["exported", "slopes", "speech", "timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["changes", "exported", "slopes", "speech", "timeline", "models.signature", "train"], ""),
 
     "audio": "media",
     "live": "audio",
@@ -44,6 +44,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "report": "analyzer page timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
 
+    "stress": "analyzer changes checkpoint datadir evaluate metrics page",
+
     "train.augment": "masking settings",
     "train.config": "checkpoint features labels settings train.augment",
     "train.dataset": "audio datadir labels",
@@ -69,14 +71,15 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "cli.arguments": "",
     "cli.score": "cli.arguments scoring",
     "cli.show": "analyzer audio checkpoint cli.arguments explain export formats plot scoring serve",
-    "cli.train": "analyzer checkpoint cli.arguments evaluate train.config train.fit",
+    "cli.train": "analyzer checkpoint cli.arguments evaluate stress train.config train.fit",
     "cli.data": "cli.arguments datacheck datadir splits",
     "cli": "emotion cli.data cli.score cli.show cli.train",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
     "lightning": "train.distributed train.fit train.system", "matplotlib": "explain plot", "captum": "explain",
-    "sklearn": "metrics", "librosa": "", "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
+    "sklearn": "metrics", "scipy": "changes", "librosa": "",
+    "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",
     "omegaconf": "splits train.config", "yaml": "splits train.config",

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import soundfile
+
+from emotion import changes
+from emotion.changes import SMALL, WORLD, Sound
+
+RATE = 16_000
+ALL = {**SMALL, **WORLD}
+KEEPS_THE_LEVEL = ["telephone", "upward tilt", "downward tilt", "room"]
+
+
+def sound(waveform: np.ndarray, seed: int = 1) -> Sound:
+    def voice(generator: np.random.Generator) -> np.ndarray:
+        return generator.standard_normal(RATE // 2).astype(np.float32)
+
+    return Sound(waveform.astype(np.float32), RATE, np.random.default_rng(seed), voice)
+
+
+def tones(*frequencies: float, seconds: float = 1.0) -> np.ndarray:
+    times = np.arange(round(seconds * RATE)) / RATE
+    return 0.2 * np.sum([np.sin(2 * np.pi * f * times) for f in frequencies], axis=0)
+
+
+def decibel(ratio: float) -> float:
+    return 20 * np.log10(ratio)
+
+
+def rms(waveform: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def level(waveform: np.ndarray, hertz: float) -> float:
+    """Amplitude of a tone whose periods fit in."""
+    return 2 * abs(np.mean(waveform * np.exp(-2j * np.pi * hertz * np.arange(len(waveform)) / RATE)))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_change_gives_finite_samples_and_the_same_ones_again(name, voice):
+    first, second = (np.asarray(ALL[name](sound(voice))) for _ in range(2))
+    assert first.ndim == 1 and np.isfinite(first).all() and abs(len(first) - len(voice)) <= 1000
+    assert np.array_equal(first, second) and not np.array_equal(first, voice)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_change_takes_silence_and_a_single_sample(name):
+    for waveform in (np.zeros(RATE // 4), np.full(1, 0.5)):
+        assert np.isfinite(ALL[name](sound(waveform))).all()
+
+
+@pytest.mark.parametrize("name, distances", [
+    ("faint white noise", (35, 40, 45)), ("white noise", (20,)), ("babble", (20,)),
+])
+def test_noise_lies_that_far_below_the_speech(name, distances, voice):
+    for seed in range(5):
+        noise = ALL[name](sound(voice, seed)) - voice
+        assert min(abs(decibel(rms(voice) / rms(noise)) - distance) for distance in distances) < 0.01
+
+
+def test_a_tone_stands_alone_between_5_and_7_khz_40_to_50_db_below_the_peak(voice):
+    for seed in range(5):
+        added = changes.tone(sound(voice, seed)) - voice
+        assert 5000 <= np.abs(np.fft.rfft(added)).argmax() * RATE / len(voice) <= 7000
+        distance = decibel(np.abs(voice).max() / np.abs(added).max())
+        assert min(abs(distance - db) for db in (40, 45, 50)) < 0.1
+
+
+@pytest.mark.parametrize("name", ["zeros before", "zeros after", "start cropped", "end cropped"])
+def test_what_is_left_of_a_recording_is_as_it_was(name, voice):
+    changed = ALL[name](sound(voice))
+    more = len(changed) - len(voice)
+    assert abs(more) in (100, 500, 1000)
+    whole = {
+        "zeros before": np.concatenate([np.zeros(more), voice]) if more > 0 else None,
+        "zeros after": np.concatenate([voice, np.zeros(more)]) if more > 0 else None,
+        "start cropped": voice[-more:], "end cropped": voice[:more],
+    }[name]
+    assert np.array_equal(changed, whole)
+
+
+def test_clipping_reaches_one_to_three_samples_of_a_thousand(rng):
+    waveform = rng.uniform(-1, 1, RATE).astype(np.float32)
+    clipped = changes.clip(sound(waveform))
+    assert 0.0009 < np.mean(clipped != waveform) < 0.0031
+    assert np.sum(np.abs(clipped) == np.abs(clipped).max()) >= 15
+
+
+def test_the_gain_is_one_of_four(voice):
+    found = {round(decibel(rms(changes.gain(sound(voice, seed))) / rms(voice)), 2) for seed in range(40)}
+    assert found == {-2.0, -1.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize("name, inside, outside", [("high pass", 1000, 20), ("low pass", 1000, 7900)])
+def test_a_filter_passes_speech_and_weakens_what_lies_beyond(name, inside, outside):
+    both = tones(inside, outside)
+    filtered = ALL[name](sound(both))[RATE // 2 :]
+    assert abs(decibel(level(filtered, inside) / 0.2)) < 0.5
+    assert decibel(level(filtered, outside) / 0.2) < -6
+
+
+@pytest.mark.parametrize("name, sign", [("upward tilt", 1), ("downward tilt", -1)])
+def test_a_tilt_lifts_one_end_of_the_spectrum_over_the_other_by_20_db(name, sign):
+    tilted = ALL[name](sound(tones(200, 7800)))
+    assert decibel(level(tilted, 7800) / level(tilted, 200)) == pytest.approx(sign * 20 * 7600 / 8000, abs=0.1)
+
+
+@pytest.mark.parametrize("name", KEEPS_THE_LEVEL)
+def test_a_change_of_the_line_or_the_room_keeps_the_level(name, voice):
+    assert rms(ALL[name](sound(voice))) == pytest.approx(rms(voice), rel=1e-3)
+
+
+def test_a_telephone_passes_nothing_above_4_khz(voice):
+    spectrum = np.abs(np.fft.rfft(changes.telephone(sound(voice)))) ** 2
+    frequency = np.fft.rfftfreq(len(voice), 1 / RATE)
+    assert spectrum[frequency > 4200].sum() < 1e-4 * spectrum.sum()
+
+
+def test_the_echoes_of_a_room_follow_the_direct_sound_and_die_away_in_time():
+    for seed in range(8):
+        response = changes._room_response(np.random.default_rng(seed), RATE)
+        assert response[0] == pytest.approx(1) and (response >= 0).all()
+        left = 10 * np.log10(np.cumsum(response[::-1] ** 2)[::-1] / np.sum(response**2) + 1e-12)
+        rt60 = 3 * (np.argmax(left < -25) - np.argmax(left < -5)) / RATE   # Schroeder's integral, from 20 dB of it
+        assert 0.25 < rt60 < 0.75
+
+
+def test_a_codec_that_libsndfile_lacks_is_named(voice, monkeypatch):
+    def refuse(*args, **settings):
+        raise soundfile.SoundFileError("no such encoder")
+
+    monkeypatch.setattr(soundfile, "write", refuse)
+    with pytest.raises(ValueError, match="cannot write OPUS.*Install soundfile"):
+        changes.opus(sound(voice))
