@@ -106,7 +106,8 @@ class Analyzer:
         channels: str = "mix", spans: Sequence[Span] | None = None, speaker: str | None = None, baseline: Any = None,
     ):
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
-        a list for a list of these; an iterator over all recordings below a directory, in sorted order.
+        a list for a list of these; an iterator for an iterator of these, or over all recordings below a directory, in
+        sorted order: each answer comes as soon as it may.
 
         channels: mix averages them; separate answers for each by itself, as where each person has a channel: a list
         instead of a Timeline, and one after the other in lists and directories.
@@ -123,7 +124,9 @@ class Analyzer:
         separate = channels == "separate"
         if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
             several, one = ((path, "") for path in audio.find(source)), False
-        elif isinstance(source, (list, tuple)) and not _is_numbers(source):
+        elif isinstance(source, Iterator) and not _is_file(source) or (
+            isinstance(source, (list, tuple)) and not _is_numbers(source)
+        ):
             several, one = ((item, f"array {i}") for i, item in enumerate(source)), False
         else:
             several, one = [(source, "array")], True

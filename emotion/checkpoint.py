@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from . import models
+from . import files, models
 from .calibration import Calibration
 from .features import Frontend, FrontendConfig
 from .labels import Scheme
@@ -83,18 +83,10 @@ def options(checkpoint: Checkpoint) -> dict:
 
 def write(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
     """Write aside, then rename: no reader ever meets half a file, and a failure leaves the old one as it was."""
-    path = Path(path)
     header = json.dumps({**_header(checkpoint), "fingerprint": checkpoint.fingerprint})
     content = save(_tensors(checkpoint), {"emotion": header})
-    aside = path.with_name(path.name + ".part")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with files.whole(path, "wb") as file:
+        file.write(content)
 
 
 def read(source: str | os.PathLike) -> Checkpoint:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from . import labels
+from . import files, labels
 
 _FIX = "See all faults with `emotion data validate DIR`, repair with `emotion data fix DIR`."
 _LEAK = "a score on a speaker heard before says nothing about new ones. Give each speaker to one split."
@@ -99,10 +99,9 @@ def table_bytes(rows: Mapping[str, str]) -> bytes:
 
 
 def write_table(path: Path, rows: Mapping[str, str]) -> None:
-    """Writes aside, then renames: a reader sees the old table or the new one, never half of it."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(table_bytes(rows))
-    aside.replace(path)
+    """A reader sees the old table or the new one, never half of it."""
+    with files.whole(path, "wb") as file:
+        file.write(table_bytes(rows))
 
 
 def spk2utt(utt2spk: Mapping[str, str]) -> dict[str, str]:

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import audio, checkpoint, datadir, metrics, plot
+from . import audio, checkpoint, datadir, files, metrics, plot
 from .analyzer import Analyzer, FileError, Recording
 from .calibration import Calibration, fit_temperature, fit_threshold
 from .datadir import DataError, Utterance
+from .files import TEXT
 from .timeline import Timeline
 
 log = logging.getLogger(__name__)
 POSTERIORS = "posteriors.csv"
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # as in data directories
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ class Posteriors:
 
     def write(self, path: Path) -> None:
         """A CSV table: utterance, speaker, emotion, p_<class>; six significant digits, so that no p becomes 0."""
-        aside = path.with_name(path.name + ".part")
-        with open(aside, "w", **TEXT) as file:
+        with files.whole(path, **TEXT) as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["utterance", "speaker", "emotion", *(f"p_{label}" for label in self.labels)])
             for name, speaker, target, row in zip(self.utterances, self.speakers, self.targets, self.probabilities):
                 table.writerow([name, speaker, self.labels[target], *(f"{p:.6g}" for p in row)])
-        aside.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Posteriors:
@@ -236,9 +234,8 @@ def evaluate(
     answers.write(out / f"posteriors{kind}.csv")
     scores = _strict({**source, **answers.summary()})
     plot.confusion(np.array(scores["confusion"]), answers.labels, out / f"confusion{kind}.png")
-    aside = done.with_name(done.name + ".part")
-    aside.write_text(json.dumps(scores, indent=1))
-    aside.replace(done)
+    with files.whole(done) as file:
+        json.dump(scores, file, indent=1)
     log.info("%s: UAR %.3f, WAR %.3f on %d utterances", out, scores["uar"], scores["war"], len(utterances))
     return scores
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import prosody
+from . import files, prosody
 from .checkpoint import Checkpoint
 from .detector import SPECTRUM_HOP, Magnitudes, SpeechDetector
 from .exported import FORMAT, INPUTS, OUTPUTS
@@ -56,8 +56,7 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike, precision: str = "fl
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is not installed: pip install 'emotion[export]'") from None
     graph = Graph(checkpoint).eval()
-    aside = path.with_name(path.name + ".part")
-    try:
+    with files.renamed(path) as aside:
         _trace(graph, aside)
         program = onnx.load(aside)
         if precision == "float16":
@@ -66,9 +65,6 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike, precision: str = "fl
         onnx.save(program, aside)
         session = onnxruntime.InferenceSession(os.fspath(aside), providers=["CPUExecutionProvider"])
         _compare(session, graph, precision)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 class Graph(nn.Module):

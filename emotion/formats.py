@@ -32,7 +32,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from . import datadir
+from . import datadir, files
 from .labels import EMOTIONS
 from .timeline import Segment, Span, Timeline
 
@@ -216,13 +216,8 @@ def _times(path: Path, number: int, row: dict[str, Any]) -> tuple[float, float]:
 
 
 def _save(path: Path, content: str | bytes) -> None:
-    """Writes aside, then renames: a file is whole where it has its name."""
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
+    with files.whole(path, "wb") as file:
         file.write(datadir.c_order(content) if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _write_csv(timelines: list[Timeline], path: Path) -> None:

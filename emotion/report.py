@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from . import page
+from . import files, page
 from .analyzer import Analyzer, FileError
 from .page import escaped, shown
 from .timeline import Segment, Timeline
@@ -74,7 +74,7 @@ def write(
     path = check_path(path)
     page.read(TEMPLATE, analyzer.labels)   # a label without a colour is refused before anything is scored
     model, tally = f"{model_name} {analyzer.fingerprint}".strip(), _Tally()
-    with tempfile.TemporaryFile("w+", dir=path.parent, **TEXT) as rows:
+    with files.whole(path, **TEXT) as whole, tempfile.TemporaryFile("w+", dir=path.parent, **TEXT) as rows:
         for answer in answers:
             name = shown(_relative(answer.name, root))
             if isinstance(answer, Timeline):
@@ -84,18 +84,10 @@ def write(
                 tally.failures.append((name, answer.reason))
             yield answer
         rows.seek(0)
-        aside = path.with_name(path.name + ".part")
-        try:
-            with open(aside, "w", **TEXT) as whole:
-                above, below = _page(tally, analyzer.labels, model, root)
-                whole.write(above)
-                shutil.copyfileobj(rows, whole)
-                whole.write(below)
-                whole.flush()
-                os.fsync(whole.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        above, below = _page(tally, analyzer.labels, model, root)
+        whole.write(above)
+        shutil.copyfileobj(rows, whole)
+        whole.write(below)
 
 
 @dataclass

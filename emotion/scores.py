@@ -1,21 +1,36 @@
-"""The table of a scored folder: a row for each recording, in CSV or JSON lines, and beside it which model said so."""
+"""The table of scored recordings: a row for each, in CSV or JSON lines, beside it which model said so.
+
+    scores.csv.part, scores.csv.part.json     while it grows: the rows, and how far they are settled
+    scores.csv, scores.csv.meta.json          once it is whole
+
+A run that was stopped, whatever stopped it, goes on where rows were settled last; the table is then the same, byte for
+byte, as one made without a stop.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from . import files
 from .analyzer import Analyzer, FileError
+from .files import TEXT
 from .settings import to_plain
 from .timeline import Timeline
 
 FORMATS = (".csv", ".jsonl")
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # file names need not be valid UTF-8
+CHUNK_RECORDINGS, CHUNK_BYTES = 4000, 400_000_000   # answered together, then settled: some 20 s of work
+
+
+class TableError(ValueError):
+    """A table that is there already and cannot be gone on with."""
 
 
 def check_path(path: str | os.PathLike) -> Path:
@@ -48,40 +63,167 @@ def row(answer: Timeline) -> dict:
     }
 
 
-def write(
-    answers: Iterable[Timeline | FileError], path: str | os.PathLike, analyzer: Analyzer, separate: bool = False,
-) -> Iterator[Timeline | FileError]:
-    """Write each Timeline as it comes and hand every answer on; consume it to the end.
+def chunks(paths: Sequence[str | os.PathLike]) -> Iterator[list]:
+    """Recordings that follow each other, as many as are settled together. Batches never reach from one to the next, so
+    that answers do not depend on where a run began."""
+    chunk, size = [], 0
+    for path in paths:
+        chunk.append(path)
+        size += _size(path)
+        if len(chunk) >= CHUNK_RECORDINGS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
-    separate: the answers are of single channels.
-    The table grows in <path>.part and takes its name when it is whole; <path>.meta.json tells which model made it.
-    """
-    path = check_path(path)
-    with _growing(path) as file:
-        if path.suffix.lower() == ".csv":
-            table = csv.DictWriter(file, columns(analyzer.labels, separate), lineterminator="\n")
-            table.writeheader()
-        for answer in answers:
-            if isinstance(answer, Timeline):
-                if path.suffix.lower() == ".csv":
-                    table.writerow(row(answer))
-                else:
-                    file.write(json.dumps(answer.to_dict()) + "\n")
-            yield answer
-    meta = {
-        "model": analyzer.fingerprint, "labels": analyzer.labels,
-        "windows": to_plain(analyzer.windows), "segments": to_plain(analyzer.segments),
-    }
-    with _growing(path.with_name(path.name + ".meta.json")) as file:
-        json.dump(meta, file, indent=1)
+
+class Table:
+    """A table that grows. `done` recordings are told in it, `failed` of them as (name, reason)."""
+
+    def __init__(self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None):
+        """columns: those of CSV; None for JSON lines."""
+        self.done, self.failed = 0, []
+        self._file, self._progress, self._made = file, progress, dict(made)
+        self._plain = self._quoted = None
+        if columns is not None:
+            self._plain = csv.DictWriter(file, columns, lineterminator="\n")
+            self._quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def begin(self) -> None:
+        """The head of a new table."""
+        if self._plain:
+            self._plain.writeheader()
+
+    def add(self, answer: Timeline | FileError) -> None:
+        """The next answer: a row, or one more that failed."""
+        if isinstance(answer, FileError):
+            self.failed.append((answer.name, answer.reason))
+        elif self._plain:
+            told = row(answer)
+            (self._quoted if "\r" in answer.name else self._plain).writerow(told)   # csv quotes other line ends itself
+        else:
+            self._file.write(json.dumps(answer.to_dict()) + "\n")
+
+    def settle(self, names: Sequence[str | os.PathLike]) -> None:
+        """All answers to these, which are the recordings from the first on, have been added: they are kept."""
+        files.to_disk(self._file)
+        self.done = len(names)
+        self._made |= {
+            "recordings": self.done, "inputs": _digest(names), "failed": self.failed,
+            "bytes": os.fstat(self._file.fileno()).st_size,
+        }
+        with files.whole(self._progress, **TEXT) as file:
+            json.dump(self._made, file)
 
 
 @contextmanager
-def _growing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its name only once it is whole and on the disk."""
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "w", **TEXT) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+def growing(
+    path: str | os.PathLike, analyzer: Analyzer, names: Sequence[str | os.PathLike],
+    options: Mapping[str, Any] | None = None, overwrite: bool = False, again: bool = False,
+) -> Iterator[Table]:
+    """The table for these recordings; what an earlier run has settled is in it already (`done`).
+
+    options: what else decides an answer, by name; told in <path>.meta.json.
+    overwrite: whatever was there before goes once the new table is whole.
+    again: an unfinished table is begun anew.
+    Raises: BusyError where another run is at it; TableError where what is there is of another model, of other options
+    or of other recordings.
+    """
+    path = check_path(path)
+    part, progress = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
+    meta = path.with_name(path.name + ".meta.json")
+    options = dict(options or {})
+    made = {
+        "model": analyzer.fingerprint, "labels": list(analyzer.labels), "windows": to_plain(analyzer.windows),
+        "segments": to_plain(analyzer.segments), "options": options,
+    }
+    with files.alone(part):
+        before = {} if overwrite else _before(path, part, progress, meta)
+        if before:
+            _check_same(path, before, made, names)
+        if before.get("unfinished") and again:
+            before = {}
+        if not before.get("unfinished"):
+            progress.unlink(missing_ok=True)   # of a table that has its name by now, or lost its rows
+        if before and not before["unfinished"] and before["recordings"] < len(names):
+            shutil.copyfile(path, part)   # in place: the lock is on this file
+        with open(part, "r+", **TEXT) as file:
+            file.truncate(before.get("bytes", 0))
+            file.seek(0, os.SEEK_END)
+            is_csv = path.suffix.lower() == ".csv"
+            table = Table(file, progress, made,
+                          columns(analyzer.labels, options.get("channels") == "separate") if is_csv else None)
+            if before:
+                table.done, table.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
+            else:
+                table.begin()
+            stands = bool(before) and not before["unfinished"] and table.done == len(names)
+            if stands:
+                part.unlink()
+            yield table
+            if stands:
+                return
+            if table.done < len(names):
+                table.settle(names)
+        shutil.copyfile(progress, meta.with_name(meta.name + ".part"))
+        os.replace(meta.with_name(meta.name + ".part"), meta)
+        os.replace(part, path)
+        progress.unlink()
+
+
+def _before(path: Path, part: Path, progress: Path, meta: Path) -> dict[str, Any]:
+    """What an earlier run left: its description and whether it is unfinished; nothing where there is none."""
+    if progress.exists():
+        told = _read(progress)
+        if told and part.stat().st_size >= told["bytes"]:
+            return {**told, "unfinished": True}
+    if not path.exists():
+        return {}
+    told = _read(meta) if meta.exists() else {}
+    if not told or path.stat().st_size != told["bytes"]:
+        raise TableError(
+            f"{path} is there, and nothing tells which model made it. Give another output, or --overwrite."
+        )
+    return {**told, "unfinished": False}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The description of a table; empty where it is none."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        return told if {"model", "recordings", "inputs", "failed", "bytes"} <= told.keys() else {}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _check_same(path: Path, before: Mapping, made: Mapping, names: Sequence[str | os.PathLike]) -> None:
+    """Raises: TableError where going on would mix two models, two ways of asking, or two sets of recordings."""
+    remedy = "Give another output, or --overwrite to begin anew."
+    if before["model"] != made["model"]:
+        raise TableError(f"{path} was made by the model {before['model']}, and this one is {made['model']}: the table "
+                         f"would mix both. {remedy}")
+    for name in ("windows", "segments", "options"):
+        if before.get(name) != made[name]:
+            raise TableError(f"{path} was made with {name} {before.get(name)}, now they are {made[name]}: the table "
+                             f"would mix both. {remedy}")
+    count = before["recordings"]
+    if count > len(names) or before["inputs"] != _digest(names[:count]):
+        raise TableError(
+            f"{path} holds {count} recordings, which are not the first of the {len(names)} here: some were added "
+            f"between, taken away or changed, and would be skipped or told twice. {remedy}"
+        )
+
+
+def _digest(names: Sequence[str | os.PathLike]) -> str:
+    """Of names and sizes, in order."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(os.fsencode(name) + b"\0%d\n" % _size(name))
+    return digest.hexdigest()[:16]
+
+
+def _size(path: str | os.PathLike) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -43,23 +43,56 @@ def score(options: argparse.Namespace) -> int:
         analyzer.enroll(name, path)
     if options.baseline:
         analyzer.enroll(options.baseline, options.baseline)   # once, for all recordings
-    answers = _answers(options, analyzer, paths)
     if options.output:
-        answers = scores.write(answers, options.output, analyzer, options.channels == "separate")
+        failed = _tabled(options, analyzer, paths)
+    else:
+        answers = _answers(options, analyzer, paths)
+        failed = _told(options, _followed(answers, len(paths)) if is_folder else answers, show=not is_folder)
+    if failed and not is_folder:
+        raise ValueError(": ".join(failed[0]))
+    return _tell(failed, len(paths))
+
+
+def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> list[tuple[str, str]]:
+    """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored."""
+    decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "timelines")
+               if (given := getattr(options, name)) and given != "mix"}
+    with scores.growing(
+        options.output, analyzer, paths, decided, overwrite=options.overwrite or options.source == "-",
+        again=bool(options.timelines),   # what they hold of earlier recordings is gone
+    ) as table:
+        if table.done == len(paths):
+            print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
+                  file=sys.stderr)
+            return table.failed
+        if table.done:
+            print(f"{options.output}: going on after {table.done} of {len(paths)} recordings", file=sys.stderr)
+
+        def settled() -> Iterator:
+            for chunk in scores.chunks(paths[table.done :]):
+                for answer in _answers(options, analyzer, chunk):
+                    table.add(answer)
+                    yield answer
+                table.settle(paths[: table.done + len(chunk)])
+
+        _told(options, _followed(settled(), len(paths), table.done), show=False)
+        return table.failed
+
+
+def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> list[tuple[str, str]]:
+    """Take all answers: show them, write their timelines, as asked; (name, reason) of what could not be scored."""
     failed, kept = [], []
-    for answer in _followed(answers, len(paths)) if options.output or is_folder else answers:
+    for answer in answers:
         if isinstance(answer, FileError):
-            failed.append(answer)
+            failed.append((answer.name, answer.reason))
             continue
         if options.timelines:
             kept.append(answer)
-        if not options.output and not is_folder:
+        if show:
             print(_readable(answer))
     if options.timelines:
         formats.write(kept, options.timelines)
-    if failed and not is_folder:
-        raise ValueError(f"{failed[0].name}: {failed[0].reason}")
-    return _tell(failed, len(paths))
+    return failed
 
 
 def listen(options: argparse.Namespace) -> None:
@@ -101,7 +134,8 @@ def report(options: argparse.Namespace) -> int:
     answers = write(
         analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
     )
-    failed = [answer for answer in _followed(answers, len(paths)) if isinstance(answer, FileError)]
+    answers = _followed(answers, len(paths))
+    failed = [(answer.name, answer.reason) for answer in answers if isinstance(answer, FileError)]
     print(options.output)
     return _tell(failed, len(paths))
 
@@ -140,8 +174,7 @@ def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
     elif options.turns:
         yield from _by_turns(analyzer, paths, options.turns, options.baseline)
     else:
-        source = options.source if os.path.isdir(options.source) else paths
-        yield from analyzer.analyze(source, channels=options.channels, speaker=options.baseline)
+        yield from analyzer.analyze(iter(paths), channels=options.channels, speaker=options.baseline)
 
 
 def _piped(options: argparse.Namespace, analyzer) -> Iterator:
@@ -180,10 +213,10 @@ def _moment(steps: list, labels: Sequence[str]) -> str:
     return f"{time_seconds:8.1f} s  {labels[int(shares.argmax())]:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}"
 
 
-def _followed(answers: Iterator, total: int) -> Iterator:
-    """The answers, with progress shown; then how many there were and how fast."""
+def _followed(answers: Iterator, total: int, done: int = 0) -> Iterator:
+    """The answers, with progress shown; then how many there were and how fast. done: of the total, before."""
     seconds, scored, started = 0.0, 0, time.monotonic()
-    with _bar(total) as bar:
+    with _bar(total, done) as bar:
         for answer in answers:
             if not isinstance(answer, FileError):
                 seconds, scored = seconds + answer.duration_seconds, scored + 1
@@ -202,13 +235,13 @@ def _tell_rate(scored: int, seconds: float, elapsed: float) -> None:
     )
 
 
-def _bar(total: int):
+def _bar(total: int, done: int):
     """A context of progress, or of None without tqdm: an exported model answers where little is installed."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         return nullcontext()
-    return tqdm(total=total, unit="file", file=sys.stderr, dynamic_ncols=True)
+    return tqdm(total=total, initial=done, unit="file", file=sys.stderr, dynamic_ncols=True)
 
 
 def _found(directory: str) -> list[Path]:
@@ -218,12 +251,12 @@ def _found(directory: str) -> list[Path]:
     return paths
 
 
-def _tell(failed: list, total: int) -> int:
+def _tell(failed: Sequence[tuple[str, str]], total: int) -> int:
     """Name the recordings that failed; the exit code."""
     if failed:
         print(f"{len(failed)} of {total} recordings could not be scored:", file=sys.stderr)
-        for error in failed:
-            print(f"  {error.name}: {error.reason}", file=sys.stderr)
+        for name, reason in failed:
+            print(f"  {name}: {reason}", file=sys.stderr)
     return 1 if failed else 0
 
 

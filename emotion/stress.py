@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import changes, checkpoint, datadir, metrics, page
+from . import changes, checkpoint, datadir, files, metrics, page
 from .analyzer import Analyzer
 from .checkpoint import Checkpoint
 from .datadir import DataError, Utterance
@@ -308,9 +308,8 @@ def write(result: Stress, path: str | os.PathLike) -> None:
     """The tests as a page to read, or as JSON, by the ending of the path. Raises ValueError as check_path does."""
     path = check_path(path)
     text = json.dumps(result.to_dict(), indent=1) if path.suffix.lower() == ".json" else _page(result)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text + "\n", encoding="utf-8")
-    aside.replace(path)
+    with files.whole(path, encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 def _page(result: Stress) -> str:

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels
+from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels, scores
 from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
 from emotion.cli import main
@@ -89,8 +89,42 @@ def test_without_bad_files_the_exit_code_is_0(model, calls, tmp_path):
     table = tmp_path / "scores.jsonl"
     assert main(["score", str(calls / "sub"), "-o", str(table), "--model", model]) == 0
     assert [Path(json.loads(line)["path"]).name for line in table.open()] == ["a.wav"]
-    assert main(["score", str(calls / "c.wav"), "-o", str(table), "--model", model]) == 0
+    assert main(["score", str(calls / "c.wav"), "-o", str(table), "--model", model, "--overwrite"]) == 0
     assert [Path(json.loads(line)["path"]).name for line in table.open()] == ["c.wav"]
+
+
+def test_a_table_that_is_whole_is_not_scored_again_and_one_of_more_recordings_goes_on(model, calls, tmp_path, capsys):
+    command = ["score", str(calls), "-o", str(tmp_path / "scores.csv"), "--model", model]
+    first = [main(command), (tmp_path / "scores.csv").read_bytes()]
+    assert "scored 3 recordings" in capsys.readouterr().err
+    assert [main(command), (tmp_path / "scores.csv").read_bytes()] == first
+    said = capsys.readouterr().err
+    assert "is whole: 5 recordings" in said and "2 of 5 recordings could not be scored" in said
+    record(calls / "z.wav")
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "going on after 5 of 6 recordings" in said and "scored 1 recordings" in said
+    assert main([*command[:3], str(tmp_path / "anew.csv"), *command[4:]]) == 1
+    assert (tmp_path / "scores.csv").read_bytes().splitlines() == (tmp_path / "anew.csv").read_bytes().splitlines()
+
+
+def test_timelines_hold_all_recordings_after_a_stop(model, calls, tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "CHUNK_RECORDINGS", 1)
+    command = ["score", str(calls), "-o", str(tmp_path / "scores.csv"), "--timelines", str(tmp_path / "turns.jsonl"),
+               "--model", model]
+    settle, counts = scores.Table.settle, []
+
+    def stop(table, names):
+        settle(table, names)
+        counts.append(len(names))
+        if counts == [1, 2, 3]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(scores.Table, "settle", stop)
+    assert main(command) == 130 and not (tmp_path / "turns.jsonl").exists()
+    assert main(command) == 1
+    told = [json.loads(line)["path"] for line in (tmp_path / "turns.jsonl").open()]
+    assert told == [row["path"] for row in csv.DictReader((tmp_path / "scores.csv").open())] and len(told) == 3
 
 
 @pytest.mark.parametrize("source", ["sub", "c.wav"])

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from collections import Counter
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_directory_is_read_whatever_the_order_of_its_tables(tmp_path):
 def test_an_interrupted_write_leaves_the_old_table(tmp_path, monkeypatch):
     datadir.write(tmp_path, corpus(tmp_path / "wav"))
     before = (tmp_path / "utt2spk").read_bytes()
-    monkeypatch.setattr(type(tmp_path), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         datadir.write(tmp_path, corpus(tmp_path / "wav", speakers=["s3"]))
     assert (tmp_path / "utt2spk").read_bytes() == before

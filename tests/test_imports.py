@@ -14,7 +14,7 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["changes", "exported", "slopes", "speech", "timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "models.signature", "train"], ""),
 
     "audio": "media",
     "live": "audio",
@@ -23,12 +23,12 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "blocks": "masking",
     **dict.fromkeys(NETWORKS, "blocks masking models.signature"),
     "models": " ".join(["settings models.signature", *NETWORKS]),
-    "checkpoint": "calibration features labels models settings",
+    "checkpoint": "calibration features files labels models settings",
     "plot": "metrics timeline",
     "page": "plot",
-    "datadir": "labels",
+    "datadir": "files labels",
     "datacheck": "datadir labels",
-    "formats": "datadir labels timeline",
+    "formats": "datadir files labels timeline",
     "splits": "datadir",
 
     "detector": "speech",
@@ -38,13 +38,13 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
     "analyzer": "audio baseline checkpoint engine exported flow quality speech stream timeline windows",
-    "export": "checkpoint detector exported features masking prosody settings speech",
+    "export": "checkpoint detector exported features files masking prosody settings speech",
     "emotion": "analyzer timeline",
-    "scores": "analyzer settings timeline",
-    "report": "analyzer page timeline",
-    "evaluate": "analyzer audio calibration checkpoint datadir metrics plot timeline",
+    "scores": "analyzer files settings timeline",
+    "report": "analyzer files page timeline",
+    "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot timeline",
 
-    "stress": "analyzer changes checkpoint datadir evaluate metrics page",
+    "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
 
     "train.augment": "masking settings",
     "train.config": "checkpoint features labels settings train.augment",
@@ -53,8 +53,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.losses": "",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
                     "train.distributed train.losses",
-    "train.fit": "emotion analyzer baseline checkpoint datadir evaluate hardware labels plot settings train.config "
-                 "train.dataset train.distributed train.losses train.system",
+    "train.callbacks": "files train.system",
+    "train.fit": "emotion analyzer baseline checkpoint datadir evaluate files hardware labels plot settings "
+                 "train.callbacks train.config train.dataset train.distributed train.losses train.system",
 
     "listing": "audio datadir",
     "cluster": "analyzer audio checkpoint listing scores windows",
@@ -77,8 +78,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
-    "lightning": "train.distributed train.fit train.system", "matplotlib": "explain plot", "captum": "explain",
-    "sklearn": "metrics", "scipy": "changes", "librosa": "",
+    "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "explain plot",
+    "captum": "explain", "sklearn": "metrics", "scipy": "changes", "librosa": "",
     "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",

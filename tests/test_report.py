@@ -404,7 +404,8 @@ def test_every_answer_is_handed_on_as_it_is_written(analyzer, tmp_path):
     answers = report.write((asked.append(item) or item for item in given), tmp_path / "report.html", analyzer, ".")
     for count, item in enumerate(given, 1):
         assert next(answers) is item and len(asked) == count
-        assert not list(tmp_path.iterdir())  # rows wait in a file without a name
+        (waiting,) = tmp_path.iterdir()
+        assert (waiting.name, waiting.read_text()) == ("report.html.part", "")  # rows wait in a file without a name
     assert list(answers) == []
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 

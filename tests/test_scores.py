@@ -1,11 +1,16 @@
 import csv
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emotion import scores
 from emotion.analyzer import Analyzer, FileError, WindowConfig
+from emotion.calibration import Calibration
 from emotion.settings import to_plain
 from emotion.timeline import Segment, SegmentConfig, Timeline
 
@@ -36,13 +41,22 @@ def analyzer(tiny) -> Analyzer:
                     segments=SegmentConfig(shortest_seconds=0.25))
 
 
+NAMES = [item.name for item in ANSWERS]
+
+
+def write(answers, path, analyzer, names=None, **settings) -> None:
+    with scores.growing(path, analyzer, names or [item.name for item in answers], **settings) as table:
+        for item in answers[table.done :]:
+            table.add(item)
+
+
 def read_csv(path) -> list[dict]:
     with open(path, **scores.TEXT) as file:
         return list(csv.DictReader(file))
 
 
 def test_a_csv_table_reads_back_equal(analyzer, tmp_path):
-    list(scores.write(ANSWERS, tmp_path / "scores.csv", analyzer))
+    write(ANSWERS, tmp_path / "scores.csv", analyzer)
     rows = read_csv(tmp_path / "scores.csv")
     assert list(rows[0]) == scores.columns(LABELS) == [
         "path", "label", "confidence", "entropy", "flags", "duration_seconds",
@@ -57,14 +71,14 @@ def test_a_csv_table_reads_back_equal(analyzer, tmp_path):
 
 
 def test_json_lines_hold_what_the_answers_tell_of_themselves(analyzer, tmp_path):
-    list(scores.write(ANSWERS, tmp_path / "scores.jsonl", analyzer))
+    write(ANSWERS, tmp_path / "scores.jsonl", analyzer)
     lines = (tmp_path / "scores.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [scored.to_dict() for scored in SCORED]
 
 
 def test_both_formats_hold_the_same_numbers(analyzer, tmp_path):
     for name in ("scores.csv", "scores.jsonl"):
-        list(scores.write(ANSWERS, tmp_path / name, analyzer))
+        write(ANSWERS, tmp_path / name, analyzer)
     lines = (tmp_path / "scores.jsonl").read_text().splitlines()
     for row, fields in zip(read_csv(tmp_path / "scores.csv"), map(json.loads, lines), strict=True):
         assert (row["path"], row["label"]) == (fields["path"], fields["label"])
@@ -72,60 +86,180 @@ def test_both_formats_hold_the_same_numbers(analyzer, tmp_path):
             assert float(row[f"p_{label}"]) == pytest.approx(fields["probabilities"][label], abs=1e-6)
 
 
-def test_every_answer_is_handed_on_as_it_is_written(analyzer, tmp_path):
-    asked = []
-    source = (asked.append(item) or item for item in ANSWERS)
-    answers = scores.write(source, tmp_path / "scores.csv", analyzer)
-    for count, item in enumerate(ANSWERS, 1):
-        assert next(answers) is item
-        assert len(asked) == count
+def names_of(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_table_takes_its_name_once_it_is_whole(analyzer, tmp_path):
-    answers = scores.write(ANSWERS, tmp_path / "scores.csv", analyzer)
-    for _ in ANSWERS:
-        next(answers)
-        assert [path.name for path in tmp_path.iterdir()] == ["scores.csv.part"]
-    assert list(answers) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "scores.csv.meta.json"]
+    with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
+        for count, item in enumerate(ANSWERS, 1):
+            table.add(item)
+            table.settle(NAMES[:count])
+            assert names_of(tmp_path) == ["scores.csv.part", "scores.csv.part.json"]
+    assert names_of(tmp_path) == ["scores.csv", "scores.csv.meta.json"]
+
+
+def test_a_line_end_of_any_kind_in_a_name_stays_in_its_row(analyzer, tmp_path):
+    answers = [answer(f"a{end}b.wav", 1, 0, 0, 0, 0) for end in ("\r", "\n", "\r\n", "\u2028", "\x0b", "\t")]
+    write(answers, tmp_path / "scores.csv", analyzer)
+    assert [row["path"] for row in read_csv(tmp_path / "scores.csv")] == [item.name for item in answers]
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl"])
-def test_an_interrupted_table_leaves_the_old_one_as_it_was(analyzer, tmp_path, name):
+@pytest.mark.parametrize("settled, told", [(0, 1), (1, 1), (2, 4), (4, 4)])
+def test_a_table_that_was_stopped_goes_on_and_is_the_same_to_the_byte(analyzer, tmp_path, name, settled, told):
     path = tmp_path / name
-    path.write_text("the old one")
-
-    def interrupted():
-        yield ANSWERS[0]
+    write(ANSWERS, tmp_path / f"whole.{name}", analyzer)
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
+        for item in ANSWERS[:settled]:
+            table.add(item)
+        table.settle(NAMES[:settled])
+        for item in ANSWERS[settled:told]:
+            table.add(item)
         raise KeyboardInterrupt
+    assert not path.exists()
+    with scores.growing(path, analyzer, NAMES) as table:
+        assert table.done == settled and len(table.failed) == (settled >= 2)
+        for item in ANSWERS[settled:]:
+            table.add(item)
+    assert path.read_bytes() == (tmp_path / f"whole.{name}").read_bytes()
+    assert names_of(tmp_path) == sorted(f"{n}{end}" for n in (name, f"whole.{name}") for end in ("", ".meta.json"))
 
+
+def test_a_whole_table_is_left_as_it_is(analyzer, tmp_path):
+    write(ANSWERS, tmp_path / "scores.csv", analyzer)
+    before = (tmp_path / "scores.csv").stat()
+    with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
+        assert (table.done, table.failed) == (4, [("b.wav", "cut. Copy it again.")])
+    assert (tmp_path / "scores.csv").stat() == before
+    assert names_of(tmp_path) == ["scores.csv", "scores.csv.meta.json"]
+
+
+def test_recordings_that_came_after_those_of_a_whole_table_are_added_to_it(analyzer, tmp_path):
+    write(ANSWERS, tmp_path / "expected.csv", analyzer)
+    write(ANSWERS[:2], tmp_path / "scores.csv", analyzer)
+    first = (tmp_path / "scores.csv").read_bytes()
+    with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
+        assert table.done == 2 and (tmp_path / "scores.csv").read_bytes() == first
+        for item in ANSWERS[2:]:
+            table.add(item)
+    assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+@pytest.mark.parametrize("last", ["meta.json", "scores.csv"])
+def test_a_run_that_is_stopped_while_it_renames_is_made_whole_by_the_next(analyzer, tmp_path, monkeypatch, last):
+    path, replace = tmp_path / "scores.csv", os.replace
+
+    def stop(source, target):
+        replace(source, target)
+        if str(target).endswith(last):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        list(scores.write(interrupted(), path, analyzer))
-    assert path.read_text() == "the old one"
-    assert not path.with_name(f"{name}.meta.json").exists()
+        write(ANSWERS, path, analyzer)
+    monkeypatch.setattr(os, "replace", replace)
+    with scores.growing(path, analyzer, NAMES) as table:
+        assert table.done == len(ANSWERS)
+    assert [row["path"] for row in read_csv(path)] == [item.name for item in SCORED]
+    assert names_of(tmp_path) == ["scores.csv", "scores.csv.meta.json"]
 
 
-def test_a_reader_that_stops_early_gets_no_table(analyzer, tmp_path):
-    answers = scores.write(ANSWERS, tmp_path / "scores.csv", analyzer)
-    next(answers)
-    answers.close()
-    assert not (tmp_path / "scores.csv").exists()
+def test_rows_that_the_disk_lost_are_made_again(analyzer, tmp_path):
+    with pytest.raises(KeyboardInterrupt), scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
+        table.add(ANSWERS[0])
+        table.settle(NAMES[:1])
+        raise KeyboardInterrupt
+    (tmp_path / "scores.csv.part").write_text("path,la")
+    with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
+        assert table.done == 0
 
 
 def test_the_meta_file_tells_the_model_and_all_options(analyzer, tmp_path):
-    list(scores.write(ANSWERS, tmp_path / "scores.csv", analyzer))
+    write(ANSWERS, tmp_path / "scores.csv", analyzer, options={"turns": "turns.rttm"})
     meta = json.loads((tmp_path / "scores.csv.meta.json").read_text())
-    assert meta == {
-        "model": analyzer.fingerprint, "labels": list(LABELS),
+    assert meta | {
+        "model": analyzer.fingerprint, "labels": list(LABELS), "options": {"turns": "turns.rttm"}, "recordings": 4,
         "windows": to_plain(analyzer.windows), "segments": to_plain(analyzer.segments),
-    }
+        "failed": [["b.wav", "cut. Copy it again."]],
+    } == meta
     assert (meta["windows"]["hop_seconds"], meta["segments"]["shortest_seconds"]) == (4.0, 0.25)
+
+
+# Refusals
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("further, names, why", [
+    ({"options": {"channels": "separate"}}, NAMES, "made with options"),
+    ({}, ["0.wav", *NAMES], "not the first of the 5 here"),
+    ({}, NAMES[1:], "not the first of the 3 here"),
+    ({}, NAMES[:1], "not the first of the 1 here"),
+])
+def test_another_way_of_asking_or_other_recordings_are_refused(analyzer, tmp_path, finished, further, names, why):
+    path = tmp_path / "scores.csv"
+    stopped_after(2, path, analyzer, finished)
+    before = {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}
+    with pytest.raises(scores.TableError, match=f"{why}.*--overwrite"):
+        write(ANSWERS, path, analyzer, names, **further)
+    assert before.items() <= {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}.items()
+    write(ANSWERS, path, analyzer, overwrite=True)
+    assert len(read_csv(path)) == 3
+
+
+def stopped_after(count: int, path, analyzer, finished: bool) -> None:
+    """A run over two recordings that ended, or over all that was stopped after so many."""
+    if finished:
+        return write(ANSWERS[:count], path, analyzer)
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
+        for item in ANSWERS[:count]:
+            table.add(item)
+        table.settle(NAMES[:count])
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_model_is_refused(analyzer, tmp_path, finished):
+    stopped_after(2, tmp_path / "scores.csv", analyzer, finished)
+    other = Analyzer(analyzer.checkpoint.with_calibration(Calibration(utterance=2.0)), "cpu",
+                     windows=analyzer.windows, segments=analyzer.segments)
+    with (pytest.raises(scores.TableError, match=f"by the model {analyzer.fingerprint}.*{other.fingerprint}"),
+          scores.growing(tmp_path / "scores.csv", other, NAMES)):
+        pass
+
+
+def test_a_recording_that_changed_is_refused(analyzer, tmp_path):
+    names = [str(tmp_path / name) for name in "ab"]
+    for name in names:
+        Path(name).write_bytes(b"1234")
+    write([answer(names[0], 1, 0, 0, 0, 0)], tmp_path / "scores.csv", analyzer)
+    Path(names[0]).write_bytes(b"12345")
+    with pytest.raises(scores.TableError, match="changed"), scores.growing(tmp_path / "scores.csv", analyzer, names):
+        pass
+
+
+def test_a_table_that_nothing_tells_of_is_not_overwritten(analyzer, tmp_path):
+    (tmp_path / "scores.csv").write_text("somebody's")
+    with pytest.raises(scores.TableError, match="nothing tells which model made it"):
+        write(ANSWERS, tmp_path / "scores.csv", analyzer)
+    assert (tmp_path / "scores.csv").read_text() == "somebody's"
+
+
+def test_a_second_run_into_the_same_table_is_refused(analyzer, tmp_path):
+    path = tmp_path / "scores.csv"
+    with scores.growing(path, analyzer, NAMES) as table:
+        table.add(ANSWERS[0])
+        ask = f"from emotion.files import alone\nwith alone({str(path) + '.part'!r}): pass"
+        second = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        assert "another run is writing" in second.stderr and second.returncode
+        for item in ANSWERS[1:]:
+            table.add(item)
+    assert len(read_csv(path)) == 3
 
 
 @pytest.mark.parametrize("name", ["scores.txt", "scores", "scores.csv.gz", "csv"])
 def test_an_ending_that_names_no_format_is_refused_before_anything_is_written(analyzer, tmp_path, name):
     with pytest.raises(ValueError, match=r"must end in \.csv or \.jsonl.*Rename it"):
-        list(scores.write(ANSWERS, tmp_path / name, analyzer))
+        write(ANSWERS, tmp_path / name, analyzer)
     assert not list(tmp_path.iterdir())
 
 

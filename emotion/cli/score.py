@@ -14,6 +14,10 @@ def add(commands) -> None:
     score.add_argument("source", metavar="SOURCE", help="a folder, a recording, or -: WAV or --raw from standard input")
     score.add_argument("-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder)")
     score.add_argument(
+        "--overwrite", action="store_true",
+        help="begin TABLE anew (default: go on where an earlier run was stopped; nothing is done twice)",
+    )
+    score.add_argument(
         "--timelines", metavar="PATH",
         help="also write the segments: .csv .jsonl .parquet .rttm or a Kaldi folder; of one recording also .TextGrid "
              ".eaf .vtt and .txt (Audacity)",

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-import os
 import pickle
-import signal
 import subprocess
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,18 +15,19 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from .. import __version__, checkpoint, datadir, labels, plot
+from .. import __version__, checkpoint, datadir, files, labels, plot
 from ..analyzer import Analyzer
 from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import has_bfloat16, keep_freed_memory
 from . import config as settings
+from .callbacks import Ending, Epochs, Stopping, WholeCheckpoints
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
 from .distributed import Processes, processes_of
@@ -38,7 +35,6 @@ from .losses import balanced, softened
 from .system import System
 
 log = logging.getLogger(__name__)
-TABLE = "epochs.csv"
 
 
 def train(
@@ -54,7 +50,8 @@ def train(
     labels. Both count as having been heard: their speakers go into the new model's.
     devices, nodes: on how many devices of how many machines, each with a process of its own; left out, as torchrun or
     srun started them, else one. The first process alone writes; the others start from the same command.
-    Raises: DataError where the two share a speaker or a recording, or init or a teacher was trained on a validation
+    Raises: BusyError where another training is at work in exp_dir; DataError where the two share a speaker or a
+    recording, or init or a teacher was trained on a validation
     speaker; SettingError where the folder holds an unfinished training with other settings.
     """
     exp_dir = Path(exp_dir)
@@ -73,7 +70,7 @@ def train(
             _tell_if_other(resolved, source, exp_dir)
         return model_path
     place = processes.place(device)
-    with _quiet(processes.is_first):
+    with _quiet(processes.is_first), _alone(exp_dir, processes.is_first):
         train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
         ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
         heard = _heard(ancestors, train_set, valid_set)
@@ -93,9 +90,20 @@ def train(
             targets = partial(taught, models, train_set, config, device)
         system = System(fresh, config, train_set, valid_set, seed, targets)
         epochs = _run(system, config, exp_dir, seed, place, processes)
-    if processes.is_first:
-        _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
+        if processes.is_first:
+            _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
     return model_path
+
+
+@contextmanager
+def _alone(exp_dir: Path, is_first: bool) -> Iterator[None]:
+    """Raises: BusyError where another training is at work in the folder; of several processes the first asks."""
+    if not is_first:
+        yield
+        return
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    with files.alone(exp_dir / ".lock"):
+        yield
 
 
 def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -> None:
@@ -238,11 +246,10 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
             )
     if is_first:
         exp_dir.mkdir(parents=True, exist_ok=True)
-        aside = exp_dir / "claim.part"   # renamed when whole: other processes may be reading
-        settings.write(config, aside)
-        os.replace(aside, written)
-        aside.write_text(json.dumps(origin, indent=1))
-        os.replace(aside, source)
+        with files.renamed(written) as aside:   # whole at once: other processes may be reading
+            settings.write(config, aside)
+        with files.whole(source) as file:
+            json.dump(origin, file, indent=1)
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
@@ -263,7 +270,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         max_epochs=fit.max_epochs, gradient_clip_val=fit.clip, gradient_clip_algorithm=fit.clip_by,
         num_sanity_val_steps=0,
         callbacks=[epochs, stopping, resume, *([Ending()] if several else [])],
-        plugins=[processes.environment],
+        plugins=[processes.environment, WholeCheckpoints()],
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )
@@ -323,73 +330,6 @@ def _quiet(is_first: bool) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
-
-
-class Stopping(EarlyStopping):
-    """Early stopping that a resumed training remembers; its patience is that of the settings, not of before."""
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict({**state, "patience": self.patience})
-
-    def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
-        trainer.should_stop = self.stopped_epoch > 0
-
-
-class Ending(Callback):
-    """SIGTERM ends one of several processes at once, as Ctrl-C does.
-
-    Lightning would broadcast from within the signal's handler, and processes amid another exchange wait for ever.
-    """
-
-    def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-class Epochs(Callback):
-    """One row an epoch in epochs.csv and in the log, and the weights of the best; a resumed training knows them all.
-
-    All processes keep the rows, for all must agree on which is the best; the first writes them.
-    """
-
-    def __init__(self, exp_dir: Path, monitor: str, mode: str):
-        self.table_path, self.best_path = exp_dir / TABLE, exp_dir / "checkpoints" / "best.ckpt"
-        self.monitor, self.choose = monitor, {"min": min, "max": max}[mode]
-        self.rows: list[dict] = []
-
-    @property
-    def best(self) -> dict:
-        """The row of the best epoch: the first among equals."""
-        return self.choose(self.rows, key=lambda row: row[self.monitor])
-
-    def state_dict(self) -> dict:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.rows = state["rows"]
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, system: System) -> None:
-        self.started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, system: System) -> None:
-        """Write the row, and the weights if no epoch was better."""
-        names = ("train_loss", "valid_loss", "valid_uar", "valid_war", "learning_rate")
-        row = {"epoch": trainer.current_epoch, **{name: float(trainer.callback_metrics[name]) for name in names}}
-        row["seconds"] = time.monotonic() - self.started
-        self.rows.append(row)
-        if trainer.is_global_zero:
-            self._write()
-        log.info(
-            "epoch %(epoch)3d  train loss %(train_loss).3f  valid NLL %(valid_loss).3f  UAR %(valid_uar).3f  "
-            "lr %(learning_rate).2g  %(seconds).1f s", row,
-        )
-        if self.best is row:
-            trainer.save_checkpoint(self.best_path, weights_only=True)
-
-    def _write(self) -> None:
-        with open(self.table_path, "w", newline="") as file:
-            table = csv.DictWriter(file, self.rows[0])
-            table.writeheader()
-            table.writerows({k: v if k == "epoch" else f"{v:.6g}" for k, v in row.items()} for row in self.rows)
 
 
 def _commit() -> str:

@@ -148,7 +148,7 @@ def test_validation_hears_every_utterance_once_whoever_hears_it(by_one, two):
 def test_the_first_process_alone_writes(two):
     first, second = notes(two / "still")
     assert second["written"] == []
-    assert {"claim.part", "epochs.csv", "curves.png", "model.safetensors.part"} <= set(first["written"])
+    assert {"config.yaml.part", "epochs.csv.part", "curves.png", "model.safetensors.part"} <= set(first["written"])
     assert len(list((two / "still").glob("tensorboard/events*"))) == 1
 
 

@@ -187,7 +187,7 @@ def test_lightning_is_quiet_and_left_as_it_was(train, tmp_path, caplog, recwarn)
     levels = [logger.level for logger in loggers]
     caplog.set_level(logging.INFO)
     train(tmp_path, max_epochs=1)
-    assert {record.name for record in caplog.records} == {"emotion.train.fit"}
+    assert {record.name for record in caplog.records} == {"emotion.train.fit", "emotion.train.callbacks"}
     assert not [w for w in recwarn if "lightning" in w.filename or "LeafSpec" in str(w.message)]
     assert [logger.level for logger in loggers] == levels
 

@@ -1,0 +1,73 @@
+"""Files that are whole or not there, and outputs that one run has to itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}   # names need not be UTF-8
+
+
+class BusyError(ValueError):
+    """Another run is writing there."""
+
+
+@contextmanager
+def whole(path: str | os.PathLike, mode: str = "w", **how: Any) -> Iterator[IO]:
+    """A file to write, which takes its name once the block is left without an error and all is on the disk.
+
+    Until then it is <path>.part, and what had the name before is untouched.
+    Raises: BusyError where another process writes it.
+    """
+    with renamed(path) as aside, open(aside, mode, **how) as file:
+        yield file
+
+
+@contextmanager
+def renamed(path: str | os.PathLike) -> Iterator[Path]:
+    """Where to write a file: <path>.part, which takes the name as in `whole`."""
+    path = Path(path)
+    aside = path.with_name(path.name + ".part")
+    with alone(aside):
+        try:
+            yield aside
+            with open(aside, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            with suppress(FileNotFoundError):
+                aside.unlink()
+
+
+def to_disk(file: IO) -> None:
+    """Wait until what was written is on the disk, not on its way there."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def alone(path: str | os.PathLike) -> Iterator[None]:
+    """Holds a file, made if it is not there, so that a second run that asks for it is refused; a killed run lets go.
+
+    Raises: BusyError where another process holds it.   Where the system has no such locks, nothing is held.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:   # Windows
+        yield
+        return
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another run is writing {path}. Wait for its end, or give another output.") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):   # some network disks
+                raise
+        if not (os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path))):
+            raise BusyError(f"another run has just finished with {path}. Start again to see what is left.")
+        yield
