@@ -25,7 +25,7 @@ class AugmentConfig:
     """What is drawn anew for each utterance (the speed and mixup: for each batch), in the order in which it happens."""
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)   # one for each batch; changes pitch and rate together
-    shift_seconds: float = 0.0   # zeros before the utterance, or its start cut off, up to this; at least half remains
+    shift_seconds: float = 0.0   # at each end zeros added, or a piece cut off, up to this; at least half remains
     room_probability: float = 0.0
     room_rt60_seconds: tuple[float, float] = (0.2, 0.8)   # the echoes fall by 60 dB in this time
     room_direct_db: tuple[float, float] = (0.0, 12.0)   # energy of the direct path over that of the echoes
@@ -37,6 +37,8 @@ class AugmentConfig:
     babble_probability: float = 0.0   # other utterances of the batch, talking at once
     babble_snr_db: tuple[float, float] = (13.0, 20.0)
     codec_probability: float = 0.0   # a telephone: 300 to 3400 Hz, 8 bits of mu-law
+    lowpass_probability: float = 0.0   # nothing above a frequency, as after MP3 and its like
+    lowpass_hz: tuple[float, float] = (3000.0, 8000.0)
     gain_db: float = 6.0   # louder or softer by up to this
     warp: float = 0.0   # length of the vocal tract: bands stretched by a factor of 1 - warp to 1 + warp
     band_shift: int = 0   # the whole spectrogram up or down by up to this many bands
@@ -53,16 +55,20 @@ class AugmentConfig:
                 "Use (1.0,) for none."
             )
         for name in ("room_probability", "noise_probability", "tone_probability", "babble_probability",
-                     "codec_probability"):
+                     "codec_probability", "lowpass_probability"):
             self._check(name, 0, 1, "in [0, 1]: it is the share of the utterances that change. Use 0 for none")
         self._check("warp", 0, 0.5, "in [0, 0.5]: no throat is so short or long. Use 0 for none, 0.1 for people")
         for name in ("shift_seconds", "tilt_db", "gain_db", "band_shift", "time_masks", "time_mask_frames",
                      "band_masks", "band_mask_bands", "mixup_alpha"):
             self._check(name, 0, math.inf, "0 or more and finite: it says how far a change may go. Use 0 for none")
-        for name in ("room_rt60_seconds", "room_direct_db", "noise_snr_db", "tone_snr_db", "babble_snr_db"):
+        for name in ("room_rt60_seconds", "room_direct_db", "noise_snr_db", "tone_snr_db", "babble_snr_db",
+                     "lowpass_hz"):
             low, high = getattr(self, name)
             if not -math.inf < low <= high < math.inf:
                 raise SettingError(f"augment.{name}={(low, high)} must be finite, (low, high) in order. Swap them.")
+        if self.lowpass_hz[0] <= 0:
+            raise SettingError(f"augment.lowpass_hz={self.lowpass_hz} must be above 0: nothing would be left to hear. "
+                               "Use augment.lowpass_probability=0 for none.")
         if self.room_rt60_seconds[0] <= 0:
             raise SettingError(
                 f"augment.room_rt60_seconds={self.room_rt60_seconds} must be above 0: echoes take time to fall. "
@@ -78,7 +84,7 @@ class AugmentConfig:
 def waveforms(
     batch: Tensor, lengths: Tensor, config: AugmentConfig, sample_rate: int = 16_000
 ) -> tuple[Tensor, Tensor]:
-    """Speed, shift, room, tilt, noise, tone, babble, codec and gain; what is off draws nothing.
+    """Speed, shift, room, tilt, noise, tone, babble, codec, low pass and gain; what is off draws nothing.
 
     Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter.   Unit: full scale is 1.
     """
@@ -86,7 +92,9 @@ def waveforms(
     batch, lengths = perturb_speed(batch, lengths, config.speeds[speed])
     if config.shift_seconds:
         furthest = config.shift_seconds * sample_rate
-        batch, lengths = shift(batch, lengths, _uniform((-furthest, furthest), lengths).round().long())
+        batch, lengths = shift(
+            batch, lengths, *(_uniform((-furthest, furthest), lengths).round().long() for _ in range(2))
+        )
     batch = _some(batch, config.room_probability, lambda rows: reverberate(
         batch[rows], lengths[rows], _uniform(config.room_rt60_seconds, rows),
         _uniform(config.room_direct_db, rows), sample_rate,
@@ -103,6 +111,9 @@ def waveforms(
         batch, lengths, rows, _uniform(config.babble_snr_db, rows)
     ))
     batch = _some(batch, config.codec_probability, lambda rows: telephone(batch[rows], lengths[rows], sample_rate))
+    batch = _some(batch, config.lowpass_probability, lambda rows: low_pass(
+        batch[rows], lengths[rows], _uniform(config.lowpass_hz, rows), sample_rate
+    ))
     if config.gain_db:
         batch = batch * 10 ** (_uniform((-config.gain_db, config.gain_db), lengths)[:, None] / 20)
     return batch, lengths
@@ -142,17 +153,18 @@ def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
     return _quiet(faster, lengths), lengths
 
 
-def shift(batch: Tensor, lengths: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Begin later, after zeros (samples > 0), or cut off the start (samples < 0), but never more than half of it.
+def shift(batch: Tensor, lengths: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Zeros at an end (samples > 0), or a piece of it cut off (samples < 0), but of both never more than half.
 
-    Shape: batch (batch, samples), lengths (batch,), samples (batch,) -> (batch, longest), (batch,).
+    Shape: batch (batch, samples), lengths, before, after (batch,) -> (batch, longest), (batch,).
     """
-    samples = torch.maximum(samples, -(lengths // 2))
-    furthest, longest = int(samples.abs().max()), int((lengths + samples).max())
-    padded = pad(_quiet(batch, lengths), (furthest, furthest + longest - batch.shape[1]))
+    before, after = (torch.maximum(samples, -(lengths // 4)) for samples in (before, after))
+    furthest, kept = int(before.abs().max()), lengths + before + after
+    longest = int(kept.max())
+    padded = pad(_quiet(batch, lengths), (furthest, max(0, furthest + longest - batch.shape[1])))
     windows = padded.unfold(1, longest, 1)   # (batch, starts, longest), a view: no index of every sample is needed
     rows = torch.arange(len(batch), device=batch.device)
-    return windows[rows, furthest - samples], lengths + samples
+    return _quiet(windows[rows, furthest - before], kept), kept
 
 
 def reverberate(
@@ -194,6 +206,15 @@ def tilt(batch: Tensor, lengths: Tensor, decibel: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(batch, size) * 10 ** (decibel[:, None] * along / 20)
     heard = _quiet(torch.fft.irfft(spectrum, size)[:, : batch.shape[1]], lengths)
     return heard * (batch.norm(dim=1) / heard.norm(dim=1).clamp(min=1e-10))[:, None]
+
+
+def low_pass(batch: Tensor, lengths: Tensor, hertz: Tensor, sample_rate: int) -> Tensor:
+    """Nothing above so many hertz. Shape: batch (batch, samples), lengths, hertz (batch,) -> like batch."""
+    size = _fast_size(batch.shape[1])
+    frequency = torch.arange(size // 2 + 1, device=batch.device) * (sample_rate / size)
+    passes = ((hertz[:, None] - frequency) / TELEPHONE_EDGE_HZ + 0.5).clamp(0, 1)
+    spectrum = torch.fft.rfft(_quiet(batch, lengths), size) * passes
+    return _quiet(torch.fft.irfft(spectrum, size)[:, : batch.shape[1]], lengths)
 
 
 def add_tone(batch: Tensor, lengths: Tensor, snr_db: Tensor, sample_rate: int) -> Tensor:

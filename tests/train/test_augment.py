@@ -13,7 +13,8 @@ RATE = 16_000
 WAVEFORM_EFFECTS = {
     "speeds": {"speeds": (0.9,)}, "shift": {"shift_seconds": 0.1}, "room": {"room_probability": 1.0},
     "tilt": {"tilt_db": 12.0}, "noise": {"noise_probability": 1.0}, "tone": {"tone_probability": 1.0},
-    "babble": {"babble_probability": 1.0}, "codec": {"codec_probability": 1.0}, "gain": {"gain_db": 6.0},
+    "babble": {"babble_probability": 1.0}, "codec": {"codec_probability": 1.0},
+    "lowpass": {"lowpass_probability": 1.0}, "gain": {"gain_db": 6.0},
 }
 SPECTROGRAM_EFFECTS = {
     "warp": {"warp": 0.1}, "band_shift": {"band_shift": 3}, "time_masks": {"time_masks": 2},
@@ -65,6 +66,13 @@ def test_a_tilt_lifts_high_tones_over_low_ones_and_keeps_the_loudness(decibel):
     lifted = decibels(level_at(tilted, 7800) / level_at(tilted, 200)).item()
     assert lifted == pytest.approx(decibel * 7600 / 8000, abs=0.3)
     assert power(tilted).item() == pytest.approx(power(two).item(), rel=1e-3)
+
+
+def test_nothing_is_left_above_the_edge_of_a_low_pass():
+    two = tones(1000) + tones(6000)
+    passed = augment.low_pass(two, whole(two), torch.tensor([5000.0]), RATE)
+    assert level_at(passed, 1000).item() == pytest.approx(level_at(two, 1000).item(), rel=1e-3)
+    assert level_at(passed, 6000).item() < 1e-6 * level_at(two, 6000).item()
 
 
 def test_a_tone_stands_at_one_frequency_at_the_asked_distance():
@@ -272,29 +280,32 @@ def test_a_silent_line_is_silent():
     assert augment.telephone(speech, whole(speech), RATE).abs().max() < 1e-6
 
 
-def test_a_shift_puts_zeros_before_the_speech_or_cuts_its_start():
-    batch, lengths = torch.arange(1.0, 11).repeat(3, 1), torch.tensor([10, 8, 10])
-    moved, lengths = augment.shift(batch, lengths, torch.tensor([2, 0, -3]))
-    assert lengths.tolist() == [12, 8, 7]
-    assert moved[0].tolist() == [0, 0, *range(1, 11)]
-    assert moved[1].tolist() == [*range(1, 9), 0, 0, 0, 0]
-    assert moved[2].tolist() == [*range(4, 11), 0, 0, 0, 0, 0]
+def test_a_shift_puts_zeros_at_an_end_or_cuts_it():
+    batch, lengths = torch.arange(1.0, 41).reshape(2, 20), torch.tensor([20, 16])
+    moved, lengths = augment.shift(batch, lengths, torch.tensor([2, -3]), torch.tensor([-1, 2]))
+    assert lengths.tolist() == [21, 15] and moved.shape == (2, 21)
+    assert moved[0].tolist() == [0, 0, *range(1, 20)]
+    assert moved[1].tolist() == [*range(24, 37), *[0] * 8]   # what was in the padding is silent
 
 
 def test_a_shift_leaves_at_least_half_of_an_utterance():
-    batch, before = torch.ones(5, 100), torch.tensor([100, 51, 10, 2, 1])
-    cut, lengths = augment.shift(batch, before, torch.full((5,), -60))
-    assert lengths.tolist() == [50, 26, 5, 1, 1] and cut.shape == (5, 50)
-    assert torch.equal(cut.sum(1), lengths.float())
+    batch, before = torch.rand(5, 100), torch.tensor([100, 51, 8, 3, 1])
+    cut, lengths = augment.shift(batch, before, torch.full((5,), -60), torch.full((5,), -60))
+    assert lengths.tolist() == [50, 27, 4, 3, 1]
+    for row, clean, was, now in zip(cut, batch, before, lengths):
+        assert torch.equal(row[:now], clean[was // 4 : was // 4 + now])
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000])
 def test_a_shift_is_drawn_from_its_range_to_both_sides(rate):
     torch.manual_seed(1)
     batch = torch.ones(300, 1000)
-    _, lengths = augment.waveforms(batch, whole(batch), only(shift_seconds=0.01), rate)
-    furthest = 0.01 * rate
-    assert 0.95 * furthest < lengths.max() - 1000 <= furthest and 0.95 * furthest < 1000 - lengths.min() <= furthest
+    moved, lengths = augment.waveforms(batch, whole(batch), only(shift_seconds=0.01), rate)
+    furthest, first = 0.01 * rate, (moved == 0).long().cumprod(1).sum(1)
+    assert 0.95 * furthest < first.max() <= furthest and (first == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    last = lengths - first - moved.sum(1).long()
+    assert 0.95 * furthest < last.max() <= furthest and (last == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert -2 * furthest <= (lengths - 1000).min() < -1.5 * furthest
 
 
 def test_gain_is_drawn_from_its_range_for_each_utterance():
