@@ -40,6 +40,20 @@ def _number(low: float, high: float = math.inf, whole: bool = False) -> Callable
     return accepts
 
 
+def _rating(value: str) -> bool:
+    try:
+        return value == "-" or 0 <= float(value) <= 1
+    except ValueError:
+        return False
+
+
+def _votes(value: str) -> bool:
+    try:
+        return bool(labels.read_votes(value)) or value == "-"
+    except labels.LabelError:
+        return False
+
+
 def _word(value: str) -> bool:
     return len(value.split()) == 1
 
@@ -60,6 +74,10 @@ TABLES = {
     "feats.scp": Table("utterance", "<utterance-id> <features>", selects=True),
     "utt2lang": Table("utterance", "<utterance-id> <language>", selects=True),
     "utt2uniq": Table("utterance", "<utterance-id> <utterance-id>"),
+    "utt2votes": Table("utterance", "<utterance-id> <emotion>:<votes> ..., or -", _votes),
+    "utt2arousal": Table("utterance", "<utterance-id> <number from 0 to 1, or ->", _rating),
+    "utt2valence": Table("utterance", "<utterance-id> <number from 0 to 1, or ->", _rating),
+    "utt2dominance": Table("utterance", "<utterance-id> <number from 0 to 1, or ->", _rating),
     "utt2dur": Table("utterance", "<utterance-id> <seconds above 0>", _number(0)),
     "utt2num_frames": Table("utterance", "<utterance-id> <frames above 0>", _number(0, whole=True)),
     "utt2warp": Table("utterance", "<utterance-id> <factor from 0.5 to 1.5>", _number(0.5, 1.5)),

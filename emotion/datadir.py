@@ -7,6 +7,8 @@
     utt2dur      <utterance-id> <seconds>             optional
     spk2gender   <speaker-id> <m or f>                optional
     segments     <utterance-id> <recording-id> <start s> <end s>    optional; then wav.scp lists recordings
+    utt2arousal, utt2valence, utt2dominance    <utterance-id> <0 to 1>                 optional; - if not known
+    utt2votes    <utterance-id> <emotion>:<listeners who heard it> ...                 optional; - if not known
 
 Tables are sorted by bytes (LC_ALL=C), and utterance ids begin with their speaker so that both orders agree.
 Relative paths count from the working directory, as in Kaldi. `datacheck` validates and repairs directories.
@@ -30,6 +32,7 @@ from . import files, labels
 
 _FIX = "See all faults with `emotion data validate DIR`, repair with `emotion data fix DIR`."
 _LEAK = "a score on a speaker heard before says nothing about new ones. Give each speaker to one split."
+RATINGS = ("arousal", "valence", "dominance")
 
 
 class DataError(ValueError):
@@ -51,6 +54,10 @@ class Utterance:
     stop_seconds: float | None = None
     duration_seconds: float | None = None
     sex: str | None = None   # of the speaker, m or f
+    arousal: float | None = None   # of the listeners' scale: 0 its low end, 1 its high one; so are the next two
+    valence: float | None = None
+    dominance: float | None = None
+    votes: tuple[tuple[str, int], ...] = ()   # (emotion, listeners who heard it), in alphabetical order
 
     def __post_init__(self):
         for name, word in (("id", self.id), ("speaker", self.speaker)):
@@ -73,6 +80,12 @@ class Utterance:
         if self.sex not in (None, "m", "f"):
             raise DataError(f"sex {self.sex!r} of {self.speaker} must be m or f, as in spk2gender. Correct it, "
                             "or leave it out.")
+        for name in RATINGS:
+            if (rating := getattr(self, name)) is not None:
+                if not 0 <= rating <= 1:
+                    raise DataError(f"{name} {rating} of {self.id} must be from 0 to 1. Rescale it.")
+                object.__setattr__(self, name, float(rating))
+        object.__setattr__(self, "votes", labels.read_votes(labels.write_votes(self.votes)))
 
 
 def c_order(text: str) -> bytes:
@@ -139,10 +152,10 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
     else:
         wavs = _column(directory / "wav.scp", speakers)
         spans = {u: (u, None, None) for u in speakers}
-    durations = _column(directory / "utt2dur", speakers) if (directory / "utt2dur").exists() else {}
-    sexes = {}
-    if (directory / "spk2gender").exists():
-        sexes = _column(directory / "spk2gender", dict.fromkeys(speakers.values(), ""), "speaker")
+    durations = _column(directory / "utt2dur", speakers, optional=True)
+    sexes = _column(directory / "spk2gender", dict.fromkeys(speakers.values(), ""), "speaker", optional=True)
+    ratings = {name: _column(directory / f"utt2{name}", speakers, optional=True) for name in RATINGS}
+    votes = _column(directory / "utt2votes", speakers, optional=True)
     pipes = [recording for recording, wav in wavs.items() if wav.endswith("|")]
     if pipes and not allow_pipes:
         raise DataError(
@@ -156,16 +169,21 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
         recording, *span = spans[u]
         try:
             duration = float(durations[u]) if durations else None
-            sex = sexes.get(speakers[u])
-            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration, sex))
+            rated = {name: float(column[u]) for name, column in ratings.items() if column.get(u, "-") != "-"}
+            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration,
+                                        sexes.get(speakers[u]), votes=labels.read_votes(votes.get(u, "-")), **rated))
         except ValueError as error:
             kind = labels.LabelError if isinstance(error, labels.LabelError) else DataError
             raise kind(f"{directory}: {u}: {error}") from None
     return utterances
 
 
-def _column(path: Path, like: Mapping[str, str] | None = None, kind: str = "utterance") -> dict[str, str]:
+def _column(
+    path: Path, like: Mapping[str, str] | None = None, kind: str = "utterance", optional: bool = False,
+) -> dict[str, str]:
     """{id: value} of a table that lists each id once and, given `like` (from utt2spk), the same ids."""
+    if optional and not path.exists():
+        return {}
     if not path.is_file():
         raise DataError(f"no such file {path}: no data directory without it. Name another, or write it.")
     rows = read_table(path)
@@ -189,7 +207,7 @@ def _span(utterance: str, value: str) -> tuple[str, float, float]:
 
 def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:
     """Writes wav.scp, utt2spk, spk2utt, utt2emotion; segments if there are spans; utt2dur and spk2gender if
-    duration and sex of all are known.
+    duration and sex of all are known; utt2votes and the ratings if those of some are known.
 
     Each table is replaced whole; optional ones go where they no longer apply. Among spans, a recording takes
     the id of its first utterance, and a whole recording becomes the span of its duration.
@@ -216,6 +234,8 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
         "spk2gender": _spk2gender(utterances),
         "segments": segments,
         "wav.scp": {u: wav for wav, u in recordings.items()} or {u.id: u.wav for u in utterances},
+        "utt2votes": _if_any({u.id: labels.write_votes(u.votes) if u.votes else None for u in utterances}),
+        **{f"utt2{name}": _if_any({u.id: getattr(u, name) for u in utterances}) for name in RATINGS},
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
@@ -223,6 +243,12 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
             write_table(directory / name, rows)
         else:
             (directory / name).unlink(missing_ok=True)
+
+
+def _if_any(rows: Mapping[str, object]) -> dict[str, str]:
+    """The rows, - for what is None; none where nothing is known."""
+    known = any(value is not None for value in rows.values())
+    return {u: "-" if value is None else str(value) for u, value in rows.items()} if known else {}
 
 
 def _spk2gender(utterances: Iterable[Utterance]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 Raw corpus labels live in `recipes/<corpus>/conf/labels.yaml` and become one of EMOTIONS when a data directory is
 written. A scheme then maps those names to the classes of a model; a name that it does not hold is an error.
+The schemes are data: schemes.txt beside this file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 EMOTIONS = (
     "anger", "boredom", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "unknown",
@@ -46,24 +48,17 @@ class Scheme:
         return [self.index(emotion) for emotion in emotions]
 
 
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
-
-
 OWN = "own"
-_BASIC = _same("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
-SCHEMES = {
-    scheme.name: scheme
-    for scheme in (
-        Scheme("ravdess8", {**_BASIC, "calm": "calm"}),
-        Scheme("basic7", {**_BASIC, "calm": "neutral"}),
-        Scheme("emodb7", _same("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness")),
-        Scheme("emodb4", _same("anger", "happiness", "neutral", "sadness")),
-        Scheme("nemo6", _same("anger", "fear", "happiness", "neutral", "sadness", "surprise")),
-        Scheme("mini5", _same("anger", "fear", "happiness", "neutral", "sadness")),
-    )
-}
+
+def read_schemes(path: Path) -> dict[str, Scheme]:
+    """The table of schemes: emotions on top, then in each line a scheme and its class for each; - for none."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    (_, *emotions), *rows = (line for line in lines if line and not line[0].startswith("#"))
+    return {name: Scheme(name, {e: c for e, c in zip(emotions, classes) if c != "-"}) for name, *classes in rows}
+
+
+SCHEMES = read_schemes(Path(__file__).with_name("schemes.txt"))
 
 
 def scheme(name: str, emotions: Iterable[str] = ()) -> Scheme:
@@ -76,7 +71,7 @@ def scheme(name: str, emotions: Iterable[str] = ()) -> Scheme:
         if len(classes) < 2:
             raise LabelError(f"scheme {OWN!r} of data with {', '.join(classes) or 'no emotion'}: there is nothing to "
                              "tell apart. Train on two emotions or more.")
-        return Scheme(OWN, _same(*classes))
+        return Scheme(OWN, {name: name for name in classes})
     if name not in SCHEMES:
         near = difflib.get_close_matches(name, [*SCHEMES, OWN], 1)
         hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
@@ -91,3 +86,22 @@ def check(emotion: str) -> str:
         hint = f"Did you mean {near[0]!r}?" if near else "Map it in conf/labels.yaml."
         raise LabelError(f"unknown emotion {emotion!r}; the vocabulary is {', '.join(EMOTIONS)}. {hint}")
     return emotion
+
+
+def read_votes(text: str) -> tuple[tuple[str, int], ...]:
+    """What listeners heard, in alphabetical order: (("anger", 3), ("neutral", 2)) of "neutral:2 anger:3", () of "-".
+
+    Raises: LabelError for another form, a name outside the vocabulary, one twice, or fewer than one vote.
+    """
+    votes = {}
+    for word in text.split() if text != "-" else ():
+        emotion, _, count = word.partition(":")
+        if not count.isdecimal() or int(count) < 1 or check(emotion) in votes:
+            raise LabelError(f"votes {text!r} must be like anger:3 neutral:2, each emotion once. Correct {word!r}.")
+        votes[emotion] = int(count)
+    return tuple(sorted(votes.items()))
+
+
+def write_votes(votes: Mapping[str, int] | Iterable[tuple[str, int]]) -> str:
+    """The words that `read_votes` reads."""
+    return " ".join(f"{emotion}:{count}" for emotion, count in sorted(dict(votes).items())) or "-"

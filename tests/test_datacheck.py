@@ -19,7 +19,8 @@ def data(tmp_path):
     ids = [u.id for u in utterances]
     for name, value in {
         "text": "so it is", "feats.scp": "f.ark:1", "utt2lang": "en", "utt2uniq": "u", "utt2num_frames": "98",
-        "utt2warp": "1.1", "vad.scp": "v.ark:1",
+        "utt2warp": "1.1", "vad.scp": "v.ark:1", "utt2arousal": "0.5", "utt2valence": "1.0", "utt2dominance": "-",
+        "utt2votes": "anger:3 calm:1",
     }.items():
         (tmp_path / "data" / name).write_text("".join(f"{u} {value}\n" for u in ids))
     for name, value in {"reco2dur": "3.0", "reco2file_and_channel": "file A"}.items():
@@ -87,6 +88,9 @@ FAULTS = [   # file, what stands there, what replaces it, what validate says of 
     ("text", "so it is", "so\u00a0it is", "illegal symbol"),
     ("utt2dur", "a-1 1.0", "a-1 0", "badly formatted .*utt2dur"),
     ("utt2dur", "a-1 1.0", "a-1 nan", "badly formatted .*utt2dur"),
+    ("utt2arousal", "a-1 0.5", "a-1 1.5", "badly formatted .*utt2arousal.*from 0 to 1, or -"),
+    ("utt2valence", "a-1 1.0", "a-1 high", "badly formatted .*utt2valence"),
+    ("utt2votes", "a-1 anger:3", "a-1 angry:3", "badly formatted .*utt2votes.*<emotion>:<votes>"),
     ("utt2num_frames", "a-1 98", "a-1 98.5", "badly formatted .*utt2num_frames"),
     ("utt2num_frames", "a-1 98", "a-1 0", "badly formatted .*utt2num_frames"),
     ("utt2warp", "a-1 1.1", "a-1 1.5", "badly formatted .*utt2warp"),

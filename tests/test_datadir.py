@@ -35,6 +35,13 @@ def with_sex(utterances, **sexes):
     return [dataclasses.replace(u, sex=sexes.get(u.speaker)) for u in utterances]
 
 
+def rated(utterances):
+    """The same utterances as listeners rated them, the first by nobody, the second in part."""
+    first, second, *rest = utterances
+    known = {"arousal": 0, "valence": 0.25, "dominance": 1.0, "votes": {"fear": 1, "calm": 2}}
+    return [first, dataclasses.replace(second, valence=1 / 3), *(dataclasses.replace(u, **known) for u in rest)]
+
+
 def content(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
@@ -97,6 +104,25 @@ def test_a_speakers_sex_goes_wherever_the_utterance_goes(tmp_path):
         assert {(u.speaker, u.sex) for u in part} == {(u.speaker, sexes[u.speaker]) for u in part}
 
 
+def test_ratings_and_votes_are_tables_where_some_are_known(tmp_path):
+    whole = corpus(tmp_path / "wav")[:3]
+    datadir.write(tmp_path / "data", rated(whole))
+    third = sorted(u.id for u in whole)[2]
+    tables = {name: (tmp_path / "data" / name).read_text().splitlines() for name in ("utt2valence", "utt2votes")}
+    assert [line.split()[1] for line in tables["utt2valence"]] == ["-", str(1 / 3), "0.25"]
+    assert tables["utt2votes"][2] == f"{third} calm:2 fear:1" and tables["utt2votes"][0].endswith(" -")
+    datadir.write(tmp_path / "data", whole)
+    assert not {path.name for path in (tmp_path / "data").iterdir()} & {"utt2valence", "utt2arousal", "utt2votes"}
+
+
+def test_ratings_and_votes_go_wherever_the_utterance_goes(tmp_path):
+    utterances = rated(corpus(tmp_path))
+    known = {u.id: (u.arousal, u.valence, u.dominance, u.votes) for u in utterances}
+    parts = datadir.split(utterances, test=["s1"], valid=["s10"])
+    for part in (datadir.combine([utterances]), datadir.subset(utterances, per_class=3), *parts.values()):
+        assert all((u.arousal, u.valence, u.dominance, u.votes) == known[u.id] for u in part)
+
+
 def test_writing_again_leaves_nothing_of_the_earlier_tables(tmp_path):
     datadir.write(tmp_path / "both", with_sex(spans("long.wav", "a", [0, 1, 2]), a="m"))
     for directory in ("both", "one"):
@@ -140,7 +166,7 @@ def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
 
 # round trip
 
-@pytest.mark.parametrize("kind", ["whole", "spans", "no durations", "sexes", "odd names"])
+@pytest.mark.parametrize("kind", ["whole", "spans", "no durations", "sexes", "ratings", "odd names"])
 def test_what_is_written_is_read_back(tmp_path, kind):
     names = ["two  spaces.wav", "nb\u00a0sp.wav", "line\u2028sep.wav", "latin-\udce9.wav", "-"]
     utterances = {
@@ -148,6 +174,7 @@ def test_what_is_written_is_read_back(tmp_path, kind):
         "spans": spans("a.wav", "a", [0.1, 1 / 3, 2e-5 + 1]) + spans("b.wav", "b", [0, 7.25]),
         "no durations": [dataclasses.replace(u, duration_seconds=None) for u in corpus(tmp_path / "wav")],
         "sexes": with_sex(corpus(tmp_path / "wav"), s1="f", s2="m", s10="f"),
+        "ratings": rated(corpus(tmp_path / "wav")),
         "odd names": [Utterance(f"a-{n}", "a", wav, "calm") for n, wav in enumerate(names)],
     }[kind]
     datadir.write(tmp_path / "data", reversed(utterances))
@@ -211,6 +238,9 @@ def test_a_pipe_that_fails_or_prints_nothing_is_an_error(command, said):
     ("duration_seconds", float("nan"), "above 0"),
     ("sex", "male", "must be m or f.*leave it out"),
     ("sex", "", "must be m or f"),
+    ("arousal", -0.1, "from 0 to 1. Rescale"),
+    ("valence", 3.5, "from 0 to 1. Rescale"),
+    ("dominance", float("nan"), "from 0 to 1. Rescale"),
 ])
 def test_a_field_that_the_tables_cannot_hold_is_refused(field, value, remedy):
     good = Utterance("a-1", "a", "x.wav", "calm")
@@ -241,6 +271,8 @@ def test_an_unknown_emotion_is_refused_with_the_nearest_name():
     ("utt2dur", "a-1 1\na-2 -1\n", DataError, "above 0"),
     ("spk2gender", "b m\n", DataError, "spk2gender and utt2spk.*speaker-id lists: a, b. .*emotion data fix"),
     ("spk2gender", "a w\n", DataError, "a-1: sex 'w' of a must be m or f"),
+    ("utt2arousal", "a-1 0.5\na-2 3\n", DataError, "a-2: arousal 3.0 of a-2 must be from 0 to 1"),
+    ("utt2votes", "a-1 -\na-2 calm\n", labels.LabelError, "a-2: votes 'calm' must be like anger:3"),
     ("segments", "a-1 a-1 0 1\na-2 a-9 0 1\n", DataError, "a-9, which wav.scp lacks"),
     ("segments", "a-1 a-1 0 1\na-2 a-2 0\n", DataError, "needs <recording> <start> <end>"),
     ("segments", "a-1 a-1 0 1\na-2 a-2 0 x\n", DataError, "needs <recording> <start> <end>"),

@@ -9,7 +9,7 @@ def test_the_vocabulary_is_what_the_house_writes():
                         "surprise", "unknown")
 
 
-@pytest.mark.parametrize("name", ["ravdess8", "basic7", "emodb7", "emodb4", "nemo6", "mini5"])
+@pytest.mark.parametrize("name", SCHEMES)
 def test_a_scheme_has_as_many_classes_as_its_name_says(name):
     assert len(labels.scheme(name).classes) == int(name[-1])
 
@@ -18,10 +18,14 @@ def test_a_scheme_has_as_many_classes_as_its_name_says(name):
 def test_every_scheme_speaks_the_vocabulary_in_alphabetical_order(name):
     scheme = labels.scheme(name)
     assert scheme.name == name and list(scheme.classes) == sorted(scheme.classes)
-    assert {*scheme.classes, *scheme.mapping} <= set(EMOTIONS) - {"unknown"}
+    assert set(scheme.mapping) <= set(EMOTIONS) - {"unknown"}
+    assert name in DIMENSIONS or set(scheme.classes) <= set(scheme.mapping)
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+DIMENSIONS = ("arousal2", "valence2", "quadrants4")
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMES.keys() - set(DIMENSIONS)))
 def test_a_class_keeps_its_own_index(name):
     scheme = labels.scheme(name)
     assert scheme.indices(scheme.classes) == list(range(len(scheme.classes)))
@@ -30,6 +34,39 @@ def test_a_class_keeps_its_own_index(name):
 def test_calm_is_neutral_among_the_basic_seven():
     basic = labels.scheme("basic7")
     assert basic.index("calm") == basic.index("neutral") and "calm" not in basic.classes
+
+
+def test_released_schemes_stay_as_they_were():
+    six = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    released = {
+        "ravdess8": {**{name: name for name in (*six, "calm", "neutral")}},
+        "basic7": {**{name: name for name in (*six, "neutral")}, "calm": "neutral"},
+        "emodb7": {name: name for name in ("boredom", "neutral", *six[:5])},
+        "emodb4": {name: name for name in ("anger", "happiness", "neutral", "sadness")},
+        "nemo6": {name: name for name in ("anger", "fear", "happiness", "neutral", "sadness", "surprise")},
+        "mini5": {name: name for name in ("anger", "fear", "happiness", "neutral", "sadness")},
+    }
+    assert {name: SCHEMES[name].mapping for name in released} == released
+
+
+def test_a_quadrant_is_the_half_of_arousal_and_the_half_of_valence():
+    quadrants, arousal, valence = (labels.scheme(name).mapping for name in ("quadrants4", "arousal2", "valence2"))
+    assert quadrants == {emotion: f"{arousal[emotion]}_{valence[emotion]}" for emotion in arousal}
+    assert {emotion: quadrants[emotion] for emotion in ("anger", "happiness", "calm", "sadness")} == {
+        "anger": "high_negative", "happiness": "high_positive", "calm": "low_positive", "sadness": "low_negative",
+    }
+
+
+def test_votes_are_written_as_they_are_read_in_alphabetical_order():
+    assert labels.read_votes("neutral:2 anger:3") == (("anger", 3), ("neutral", 2))
+    assert labels.write_votes({"neutral": 2, "anger": 3}) == "anger:3 neutral:2"
+    assert labels.read_votes("-") == () and labels.write_votes(()) == "-"
+
+
+@pytest.mark.parametrize("text", ["anger", "anger:0", "anger:1.5", "anger:-1", "angry:1", "anger:1 anger:2", "anger:"])
+def test_votes_of_another_form_are_refused(text):
+    with pytest.raises(LabelError, match="anger"):
+        labels.read_votes(text)
 
 
 def test_the_order_of_the_mapping_does_not_matter():
