@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The grammar all recipes share. Sourced by run.sh after its defaults are set; bash 3.2 suffices.
 #
-#   options NAME... -- "$@"       set the variables NAME from --name VALUE; --help prints the script's header
+#   options NAME... -- "$@"       set the variables NAME from --name VALUE; --help prints the script's header, and
+#                                 that of $more_help
 #   stage N TITLE                 is stage N asked for (--stage, --stop-stage)?
 #   run LOG COMMAND...            run a program here, its output in LOG
 #   slurm --OPTION... LOG COMMAND...   the same as a job of Slurm; the options are sbatch's
@@ -17,6 +18,8 @@ export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TRIM_THRESHOLD_=${MALLOC_T
 log() { echo "$(date +%Y-%m-%dT%H:%M:%S) ${0##*/}: $*"; }
 
 refuse() { echo "${0##*/}: $*" >&2; }
+
+more_help=''   # a file whose header tells more options
 
 whole_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
 
@@ -48,10 +51,14 @@ options() {
   done
 }
 
+# The comment on top of a script, without its first line.
+header() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "$1"; }
+
 usage() {
   local name script=$0
   [ -f "$script" ] || script=${0##*/}   # run.sh has moved to its own folder
-  awk 'NR == 1 && /^#!/ { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "$script"
+  header "$script"
+  [ -z "$more_help" ] || header "$more_help"
   printf '\nNow:'
   for name in $1; do printf ' --%s %q' "${name//_/-}" "${!name-}"; done
   echo

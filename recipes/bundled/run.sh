@@ -15,7 +15,7 @@
 # --nj N         jobs at once
 # --device D     auto, cpu, cuda or mps
 # --devices N    for one training, of each machine
-# --nodes M      machines for one training; 2 and more need Slurm (cmd.sh)
+# --nodes M      machines for one training; 2 and more need Slurm (../cmd.sh)
 # --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped}/..., with their logs
 #
 # Stage 8 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
@@ -25,8 +25,8 @@ stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml from='' f
 device=auto devices=1 nodes=1 exp=exp
 . ../common.sh   # log, stage, run, options
 options stage stop_stage ravdess emodb nemo conf from fold seed nj device devices nodes exp -- "$@"
-. ./path.sh      # the emotion command
-. ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
+. ../path.sh     # the emotion command
+. ../cmd.sh      # train_cmd, evaluate_cmd: where jobs run
 
 name=$(basename "$conf" .yaml)
 data=data/six root=$exp/$name/six

@@ -11,7 +11,7 @@
 # --nj N         jobs at once (there is one fold, so one at most)
 # --device D     auto, cpu, cuda or mps
 # --devices N    for one training, of each machine
-# --nodes M      machines for one training; 2 and more need Slurm (cmd.sh)
+# --nodes M      machines for one training; 2 and more need Slurm (../cmd.sh)
 # --exp DIR      experiments go to DIR/<conf>/heldout/fold<k>/seed<s>, with their logs
 #
 # Paths count from this folder. What is done is skipped, a training that was stopped goes on.
@@ -20,8 +20,8 @@ cd "$(dirname "$0")"
 stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto devices=1 nodes=1 exp=exp
 . ../common.sh   # log, stage, run, options
 options stage stop_stage corpus conf seed nj device devices nodes exp -- "$@"
-. ./path.sh      # the emotion command
-. ./cmd.sh       # train_cmd, evaluate_cmd: where jobs run
+. ../path.sh     # the emotion command
+. ../cmd.sh      # train_cmd, evaluate_cmd: where jobs run
 
 data=data/heldout
 root=$exp/$(basename "$conf" .yaml)/heldout

@@ -20,8 +20,8 @@ cd "$(dirname "$0")"
 stage=1 stop_stage=5 corpus_recipe=ravdess split='' features=eGeMAPSv02 speaker_normalised=false fold='' nj=1 exp=''
 . ../common.sh   # log, stage, run, options
 options stage stop_stage corpus_recipe split features speaker_normalised fold nj exp -- "$@"
-. ./path.sh      # the emotion command
-. ./cmd.sh       # train_cmd: where jobs run
+. ../path.sh     # the emotion command
+. ../cmd.sh      # cpu_cmd: where jobs run
 
 case $corpus_recipe,$split in
   ravdess,) split=luna5 ;;
@@ -48,13 +48,13 @@ exp=${exp:-exp/$corpus_recipe}
 root=$exp/$line/$split
 
 if stage 1 "features of every utterance: $table"; then
-  $train_cmd "$exp/log/$features.log" local/extract.py "$features" "$table" "$data"/fold1/{train,valid,test}
+  $cpu_cmd "$exp/log/$features.log" local/extract.py "$features" "$table" "$data"/fold1/{train,valid,test}
 fi
 
 if stage 2 "train, choose C and temperature on the validation speakers, score the test speakers"; then
   ks=$(folds "$data" "$fold")
   for k in $ks; do
-    job $train_cmd "$root/fold$k/seed1/log/train.log" local/svm.py $how "$table" "$data/fold$k" "$root/fold$k/seed1"
+    job $cpu_cmd "$root/fold$k/seed1/log/train.log" local/svm.py $how "$table" "$data/fold$k" "$root/fold$k/seed1"
   done
   finish
 fi

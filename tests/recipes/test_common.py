@@ -498,7 +498,7 @@ def slurm(recipes, tmp_path):
         command(tmp_path / "bin" / name, f'printf "%s\\n" "$*" >>"{tmp_path}/{name}.calls"', words, then)
 
     def call(recipe, *arguments):
-        path = tmp_path / "recipes" / recipe / "cmd.sh"
+        path = tmp_path / "recipes/cmd.sh"
         path.write_text(re.sub(r"^# (each=|export)", r"\1", path.read_text(), flags=re.MULTILINE))
         return recipes(recipe, *arguments)
 

@@ -240,7 +240,8 @@ def test_a_missing_opensmile_is_told_with_the_remedy(monkeypatch):
 def recipe(tmp_path):
     """Runs a copy of run.sh whose programs only write down their arguments."""
     shutil.copytree(RECIPES / "peers", tmp_path / "peers", ignore=shutil.ignore_patterns("data", "exp", "__pycache__"))
-    shutil.copy(RECIPES / "common.sh", tmp_path)
+    for name in ("common.sh", "path.sh", "cmd.sh"):
+        shutil.copy(RECIPES / name, tmp_path)
     programs = tmp_path / "bin/emotion", *(tmp_path / "peers/local" / name for name in ("extract.py", "svm.py"))
     (tmp_path / "bin").mkdir()
     for program in programs:
