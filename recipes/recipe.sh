@@ -21,33 +21,33 @@
 #   split      who tests when. data/folds.yaml is made in stage 1 from the speakers that are there; data/official.yaml
 #              is made there too, from the corpus's own table (data/spk2part, which local/prepare.py writes)
 #   emotions   those its protocol takes; empty: all
-#   own        names of further options, all for local/prepare.py; run.sh has set their defaults
+#   variants, reading   names of further options, all for local/prepare.py, whose defaults run.sh has set: those that
+#              choose other data, and those that say how to read it
 #   source     where recordings are to be had, in words, if there is no local/download.sh
 #
-# Other values of --emotions and of options of its own are other data and, except --emotions, other experiments:
-# they are part of the names of both folders.
+# Other values of --emotions and of variants are part of the name of the data's folder, those of variants also of the
+# experiments' folder.
 
 stage=0 stop_stage=5 corpus='' conf=conf/serial.yaml fold='' seed=1 nj=1 device=auto devices=1 nodes=1 train_args=''
 exp=exp
-protocol=(); for name in emotions $own; do protocol+=("${!name}"); done
+protocol=(); for name in emotions $variants; do protocol+=("${!name}"); done
 . ../common.sh   # log, stage, run, options
 more_help=${BASH_SOURCE[0]}
-options stage stop_stage corpus conf emotions $own split fold seed nj device devices nodes train_args exp -- "$@"
+options stage stop_stage corpus conf emotions $variants $reading split fold seed nj device devices nodes train_args exp -- "$@"
 . ../path.sh     # the emotion command
 . ../cmd.sh      # train_cmd, evaluate_cmd: where jobs run
 
-chosen='' own_chosen='' prepare_options=()
-for name in emotions $own; do
+chosen='' variant='' prepare_options=()
+for name in emotions $variants; do
   value=${!name} word=''
   [ "$value" = "${protocol[0]}" ] || word=-${value:-all}
   protocol=("${protocol[@]:1}")
   chosen=$chosen${word//[!A-Za-z0-9-]/-}
-  [ "$name" != emotions ] || continue
-  own_chosen=$own_chosen${word//[!A-Za-z0-9-]/-}
-  prepare_options+=("--${name//_/-}=$value")
+  [ "$name" = emotions ] || variant=$variant${word//[!A-Za-z0-9-]/-}
 done
+for name in $variants $reading; do prepare_options+=("--${name//_/-}=${!name}"); done
 data=data/$(basename "$split" .yaml)$chosen
-root=$exp/$(basename "$conf" .yaml)/$(basename "$split" .yaml)$own_chosen
+root=$exp/$(basename "$conf" .yaml)/$(basename "$split" .yaml)$variant
 
 if stage 0 "fetch"; then
   if [ -n "$corpus" ]; then :

@@ -8,5 +8,5 @@
 #
 set -euo pipefail
 cd "$(dirname "$0")"
-split=conf/splits/loso10.yaml emotions='' own=''
+split=conf/splits/loso10.yaml emotions='' variants='' reading=''
 . ../recipe.sh   # the stages and their options

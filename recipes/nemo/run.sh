@@ -7,5 +7,5 @@
 #
 set -euo pipefail
 cd "$(dirname "$0")"
-split=conf/splits/loso9.yaml emotions='' own=''
+split=conf/splits/loso9.yaml emotions='' variants='' reading=''
 . ../recipe.sh   # the stages and their options

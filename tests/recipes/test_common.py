@@ -18,7 +18,11 @@ import soundfile
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SCRIPTS = [path for pattern in ("*.sh", "*/*.sh", "*/local/*.sh") for path in sorted(RECIPES.glob(pattern))]
-SPLITS = {"mini": "heldout", "ravdess": "luna5", "emodb": "loso10", "nemo": "loso9"}   # each recipe's own
+SPLITS = {   # each recipe's own
+    "mini": "heldout", "ravdess": "luna5", "emodb": "loso10", "nemo": "loso9", "iemocap": "sessions5",
+    "msp_podcast": "official", "template": "folds",
+}
+ALL = sorted(path.parent.name for path in RECIPES.glob("*/run.sh") if path.parent.name != "bench")
 HEAD = """#!/usr/bin/env bash
 # Says what it was given.
 #
@@ -453,14 +457,34 @@ def test_a_corpus_can_be_cut_to_some_emotions(recipe, recipes, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("recipe", SPLITS)
+def test_variants_of_a_corpus_are_in_the_names_of_data_and_experiments(recipes, tmp_path):
+    for k in (1, 2):
+        (tmp_path / f"recipes/msp_podcast/data/official-Test2-train/fold{k}").mkdir(parents=True)
+    options = "--stage 4 --fold 2 --test Test2 --unknown train"
+    assert recipes("msp_podcast", *options.split()).returncode == 0
+    data, exp = "data/official-Test2-train", "exp/serial/official-Test2-train"
+    assert recipes.calls() == [
+        f"evaluate {exp}/fold2/seed1 {data}/fold2/test --device auto", f"results {exp} -o {exp}/RESULTS.md",
+    ]
+
+
+@pytest.mark.parametrize(("model", "name"), [("bundled", "bundled"), ("../cremad/exp/a.b", "cremad-exp-a-b")])
+def test_tess_is_scored_by_a_model_of_other_corpora(model, name, recipes):
+    assert recipes("tess", "--stage", "4", "--model", model).returncode == 0
+    exp = f"exp/{name}/both"
+    assert recipes.calls() == [
+        f"evaluate {model} data/all --device auto --out {exp}/fold1/seed1", f"results {exp} -o {exp}/RESULTS.md",
+    ]
+
+
+@pytest.mark.parametrize("recipe", ALL)
 def test_help_needs_no_emotion_command_and_names_every_option(recipe, recipes, tmp_path):
     (tmp_path / "bin/emotion").unlink()
     result = recipes(recipe, "--help")
     assert result.returncode == 0 and result.stderr == ""
     described, now = result.stdout.split("\nNow:")
     for option in re.findall(r"--[a-z-]+", now):
-        assert re.search(rf"^(?:--stage N, )?{option} [A-Z]+[,. ]", described, re.MULTILINE), option
+        assert re.search(rf"^(?:--.*, )?{option} [A-Z]+[,. \n]", described, re.MULTILINE), option
 
 
 def test_a_failed_training_stops_the_recipe_before_calibration(recipes, tmp_path):

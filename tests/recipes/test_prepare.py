@@ -26,6 +26,7 @@ def load(recipe):
 
 
 CORPORA = {name: load(name).CORPUS for name in ("ravdess", "emodb", "nemo")}
+SEXES = {f"{name}{speaker}": sex for name in ("cremad", "esd") for speaker, sex in load(name).CORPUS.sexes.items()}
 
 
 def record(path, seconds=0.1, sample_rate=16000, channels=1):
@@ -258,9 +259,21 @@ SPEAKERS = {
     "emodb": {f"emodb{n:02}" for n in (3, 8, 9, 10, 11, 12, 13, 14, 15, 16)},
     "nemo": {f"nemo{name}0" for name in ("EB", "IC", "KD", "KS", "MK", "MP", "SM", "TP", "WR")},
     "mini": {f"mini{n:02}" for n in range(1, 9)},
+    "casia": {f"casia{name}" for name in ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")},
+    "cremad": {f"cremad{n}" for n in range(1001, 1092)},
+    "emovo": {f"emovo{sex}{n}" for sex in "fm" for n in (1, 2, 3)},
+    "esd": {f"esd{n:04}" for n in range(1, 21)},
+    "iemocap": {f"iemocapSes0{n}{sex}" for n in range(1, 6) for sex in "FM"},
+    "jl_corpus": {f"jl{sex}{n}" for sex in ("female", "male") for n in (1, 2)},
+    "meld": {f"meld{name}" for name in ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")},
+    "savee": {f"savee{name}" for name in ("DC", "JE", "JK", "KL")},
+    "urdu": {*(f"urduSF{n}" for n in range(1, 12)), *(f"urduSM{n}" for n in (*range(1, 8), *range(17, 28)))},
 }
 SPEAKERS["bundled"] = SPEAKERS["ravdess"] | SPEAKERS["emodb"] | SPEAKERS["nemo"]
-MEN = {*(f"emodb{n:02}" for n in (3, 10, 11, 12, 15)), *(f"nemo{name}0" for name in ("KS", "MP", "SM", "TP", "WR"))}
+MEN = {
+    "meldChandler", "meldJoey", "meldRoss", *(f"emodb{n:02}" for n in (3, 10, 11, 12, 15)),
+    *(f"nemo{name}0" for name in ("KS", "MP", "SM", "TP", "WR")),
+}
 SPLITS = [*sorted(RECIPES.glob("*/conf/splits/*.yaml")), RECIPES / "mini/conf/split.yaml"]
 CROSS_VALIDATION = SPLITS[:-1]
 
@@ -276,7 +289,11 @@ def folds_of(name):
 
 def is_man(speaker):
     """By its number: odd in RAVDESS and in mini."""
-    return speaker in MEN if speaker.startswith(("emodb", "nemo")) else int(speaker[-2:]) % 2 == 1
+    if speaker in SEXES:
+        return SEXES[speaker] == "m"
+    if speaker.startswith("iemocap"):
+        return speaker.endswith("M")
+    return speaker in MEN if speaker.startswith(("emodb", "nemo", "meld")) else int(speaker[-2:]) % 2 == 1
 
 
 @pytest.mark.parametrize("path", SPLITS, ids=lambda path: path.stem)
@@ -285,7 +302,7 @@ def test_no_fold_has_a_speaker_in_two_parts_and_all_are_of_the_corpus(path):
         train = SPEAKERS[corpus_of(path)] - set(test) - set(valid)
         assert not set(test) & set(valid) and {*test, *valid} <= SPEAKERS[corpus_of(path)]
         assert len(train) + len(test) + len(valid) == len(SPEAKERS[corpus_of(path)])
-        assert len(train) > len(test) or path.stem == "corpora"   # a whole corpus tests there
+        assert len(train) > len(test) or path.stem in ("corpora", "three")   # a whole corpus; three equal parts
 
 
 @pytest.mark.parametrize("path", CROSS_VALIDATION, ids=lambda path: path.stem)
@@ -300,11 +317,33 @@ def test_a_split_is_called_as_its_file_and_says_where_it_is_from(path):
     assert content["name"] == path.stem and content["source"] and content["note"]
 
 
-@pytest.mark.parametrize("path", [p for p in SPLITS if p.stem != "loso10"], ids=lambda path: path.stem)
+ONE_VALIDATES = ("loso10", "loso6", "loso4")   # few speakers: more of them train
+BALANCED = [path for path in SPLITS if path.stem not in (*ONE_VALIDATES, "three")]
+
+
+@pytest.mark.parametrize("path", BALANCED, ids=lambda path: f"{corpus_of(path)}-{path.stem}")
 def test_both_sexes_validate_and_in_one_corpus_one_of_each(path):
     for _, valid in splits.read(path).folds:
         assert {is_man(speaker) for speaker in valid} == {False, True}
-        assert len(valid) == (4 if corpus_of(path) == "bundled" else 2)
+        assert len(valid) == (4 if corpus_of(path) in ("bundled", "esd") else 2)
+
+
+def test_where_speakers_are_few_the_next_one_validates():
+    for path in SPLITS:
+        if path.stem in ONE_VALIDATES:
+            folds = splits.read(path).folds
+            assert [valid for _, valid in folds] == [test for test, _ in (*folds[1:], folds[0])]
+
+
+def test_esd_tests_both_sexes_of_both_languages_and_cremad_its_actors_in_turn():
+    for test, valid in folds_of("esd/conf/splits/five"):
+        for speakers in (test, valid):
+            kinds = {(int(speaker[-4:]) > 10, is_man(speaker)) for speaker in speakers}
+            assert len(speakers) == len(kinds) == 4
+    for man in (True, False):
+        actors = sorted(speaker for speaker in SPEAKERS["cremad"] if is_man(speaker) == man)
+        for k, (test, _) in enumerate(folds_of("cremad/conf/splits/actors5")):
+            assert [speaker for speaker in sorted(test) if is_man(speaker) == man] == actors[k::5]
 
 
 def test_the_published_splits_have_their_published_sizes():

@@ -38,7 +38,8 @@ def another(value):
 def test_the_settings_of_every_recipe_describe_a_model(path):
     settings = config.read(path)
     options = {key: value for key, value in settings.model.items() if key != "name"}
-    checkpoint.build(settings.model["name"], options, settings.frontend, labels.scheme(settings.scheme))
+    scheme = labels.scheme(settings.scheme, ("anger", "fear"))
+    checkpoint.build(settings.model["name"], options, settings.frontend, scheme)
 
 
 def test_the_recipes_have_settings():

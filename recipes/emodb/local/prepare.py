@@ -22,6 +22,7 @@ CORPUS = NamedCorpus(
     labels=RECIPE / "conf" / "labels.yaml",
     published={"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "N": 79, "T": 62},
     speakers=10,
+    rate=16000,
     sexes={**dict.fromkeys(("03", "10", "11", "12", "15"), "m"), **dict.fromkeys(("08", "09", "13", "14", "16"), "f")},
 )
 

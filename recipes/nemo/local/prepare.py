@@ -20,6 +20,7 @@ CORPUS = TabledCorpus(
     labels=RECIPE / "conf" / "labels.yaml",
     published={"anger": 749, "fear": 736, "happiness": 749, "neutral": 809, "sadness": 769, "surprised": 669},
     speakers=9,
+    rate=24000,
     table="data.tsv",
     columns=("file_id", "speaker_id", "emotion", "gender"),
 )

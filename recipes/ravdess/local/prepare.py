@@ -22,6 +22,7 @@ CORPUS = NamedCorpus(
     labels=RECIPE / "conf" / "labels.yaml",
     published={"01": 96, **{f"{code:02}": 192 for code in range(2, 9)}},   # neutral has no strong intensity
     speakers=24,
+    rate=48000,
     sexes={f"{actor:02}": "fm"[actor % 2] for actor in range(1, 25)},   # odd actors are men
 )
 

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Recordings of your own as a Kaldi data directory: all that is needed is file, speaker and label of each.
+
+CORPUS is one of
+  a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds);
+  JSON lines (.jsonl) with these keys;
+  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments and spk2gender;
+  an audformat database: db.yaml beside its tables db.*.csv;
+  a folder with recordings in <label>/<speaker>/, or whatever --pattern says.
+Paths of files count from the folder of the table, or are absolute; those of wav.scp count from where this is run.
+"""
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+RECIPE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(RECIPE.parent))
+
+from corpus import SEXES, Corpus, Spoken, prepare, read_lines  # noqa: E402
+
+from emotion import audio, datadir  # noqa: E402
+
+HINT = "(?P<label>[^/]+)/(?P<speaker>[^/_]+)_[^/]*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCorpus(Corpus):
+    file_column: str = "file"
+    speaker_column: str = "speaker"
+    label_column: str = "label"
+    sex_column: str = "sex"
+    pattern: str = "(?P<label>[^/]+)/(?P<speaker>[^/]+)/[^/]+"
+
+    def recordings(self, directory: Path) -> list[tuple[Path, Spoken]]:
+        found = [(directory.parent / file if directory.is_file() else directory / file, spoken)
+                 for file, spoken in self.rows(directory)]
+        if lost := [str(path) for path, _ in found if not path.is_file()]:
+            raise FileNotFoundError(f"{directory} names {len(lost)} files that are not there: {datadir.few(lost, 3)}. "
+                                    "Paths count from the folder of the table. Correct them, or leave their lines out.")
+        if not found:
+            raise FileNotFoundError(f"{directory} names no recordings. Give {self.home}.")
+        return found
+
+    def rows(self, source: Path) -> Iterator[tuple[str, Spoken]]:
+        """(file, what is spoken there) of each utterance; ids are file names, or paths where these repeat."""
+        if source.suffix in (".csv", ".tsv"):
+            rows = self.told(source, read_lines(source, (), "\t" if source.suffix == ".tsv" else ","))
+        elif source.suffix == ".jsonl":
+            rows = self.told(source, map(json.loads, filter(str.strip, source.read_text("utf-8-sig").splitlines())))
+        elif not source.is_dir():
+            raise FileNotFoundError(f"{source} is no folder and no table that ends in .csv, .tsv or .jsonl. Give one.")
+        elif (source / "wav.scp").is_file():
+            rows = kaldi(source)
+        elif (source / "db.yaml").is_file():
+            rows = self.told(source, audformat(source, self.label_column))
+        else:
+            rows = self.named(source)
+        rows = list(rows)
+        stems = Counter(Path(file).stem for file in {row[0] for row in rows})
+        for file, name, speaker, label, sex, span in rows:
+            if name is None:
+                path = Path(file)
+                name = path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix().strip("/")
+                name += "" if span[0] is None else f"-{span[0]:.2f}-{span[1]:.2f}"
+            yield file, Spoken(name, re.sub(r"[^\w.+-]+", "_", speaker), label, SEXES.get(sex.lower()), span=span)
+
+    def told(self, source: Path, lines) -> Iterator[tuple]:
+        """Rows of a table."""
+        for number, line in enumerate(lines, 1):
+            line = {key: "" if value is None else str(value).strip() for key, value in line.items()}
+            values = [line.get(column, "") for column in (self.file_column, self.speaker_column, self.label_column)]
+            if not all(values):
+                raise ValueError(
+                    f"{source}: entry {number} does not tell {self.file_column}, {self.speaker_column} and "
+                    f"{self.label_column}; it has {', '.join(line)}. Name your columns with --file-column, "
+                    "--speaker-column and --label-column; without speakers nothing can be tested on new ones."
+                )
+            start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
+            span = (None, None) if end is None else (start or 0.0, end)
+            yield values[0], None, *values[1:], line.get(self.sex_column, ""), span
+
+    def named(self, source: Path) -> Iterator[tuple]:
+        """Rows of a folder, by the paths below it."""
+        pattern = re.compile(self.pattern)
+        if missing := {"label", "speaker"} - pattern.groupindex.keys():
+            raise ValueError(f"--pattern {self.pattern} has no group {', '.join(missing)}. Write one such as '{HINT}'.")
+        for path in audio.find(source):
+            file = path.relative_to(source)
+            if not (match := pattern.fullmatch(file.with_suffix("").as_posix())):
+                raise ValueError(
+                    f"{path} does not tell label and speaker by --pattern '{self.pattern}'. Write what the paths below "
+                    f"{source} look like, without extension: '{HINT}' for anger/anna_01.wav."
+                )
+            found = match.groupdict()
+            yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None)
+
+
+def kaldi(source: Path) -> Iterator[tuple]:
+    """Rows of a Kaldi directory, whatever its labels."""
+    tables = {path.name: dict(datadir.read_table(path)) for path in source.iterdir() if path.is_file()}
+    if missing := {"utt2spk", "utt2emotion"} - tables.keys():
+        raise FileNotFoundError(f"{source} has no {', '.join(sorted(missing))}: it tells who speaks and how. Write it.")
+    for utterance, speaker in tables["utt2spk"].items():
+        recording, *times = tables.get("segments", {}).get(utterance, utterance).split()
+        wav = tables["wav.scp"][recording]
+        if wav.endswith("|"):
+            raise ValueError(f"{source}/wav.scp has a shell command for {recording}. Convert the audio to files.")
+        span = (float(times[0]), float(times[1])) if times else (None, None)
+        yield (str(Path(wav).absolute()), utterance.removeprefix(f"{speaker}-"), speaker,
+               tables["utt2emotion"][utterance], tables.get("spk2gender", {}).get(speaker, ""), span)
+
+
+def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
+    """Lines of the table that has the labels, with what other tables tell of the same file."""
+    tables = [read_lines(path, ()) for path in sorted(source.glob("db.*.csv"))]
+    of_file, labelled = {}, []
+    for lines in tables:
+        for line in lines:
+            of_file.setdefault(line.get("file"), {}).update(
+                {key: value for key, value in line.items() if key not in ("start", "end")}
+            )
+        if lines and label_column in lines[0]:
+            labelled = labelled or lines
+    if not labelled:
+        raise ValueError(f"{source} has no db.*.csv with a column {label_column}. Name it with --label-column; tables "
+                         "in Parquet become CSV by audformat's Database.save(folder, storage_format='csv').")
+    return [{**of_file[line["file"]], **line} for line in labelled]
+
+
+def seconds(text: str) -> float | None:
+    """Of "1.5" or, as pandas writes it, "0 days 00:00:01.500000"; None of "" and NaT."""
+    if not text or text == "NaT":
+        return None
+    days, _, clock = text.rpartition(" days ")
+    *larger, rest = clock.split(":")
+    return float(days or 0) * 86400 + sum(int(n) * 60 ** k for k, n in enumerate(reversed(larger), 1)) + float(rest)
+
+
+CORPUS = OwnCorpus(
+    prefix="",
+    example="anger/anna/01.wav",
+    home="the table or the folder",
+    labels=RECIPE / "conf" / "labels.yaml",
+)
+OPTIONS = ("file_column", "speaker_column", "label_column", "sex_column", "pattern", "labels")
+
+if __name__ == "__main__":
+    prepare(CORPUS, __doc__, choices=dict.fromkeys(OPTIONS))

@@ -1,0 +1,167 @@
+"""recipes/template and recipes/folds.py: recordings of one's own, and folds of speakers that nobody published."""
+
+import importlib.util
+import itertools
+import json
+import shutil
+from collections import Counter
+
+import pytest
+import yaml
+from miniatures import RECIPES, load, sound, table
+
+from emotion import datadir, splits
+from emotion.datadir import DataError, Utterance
+from emotion.labels import LabelError
+
+TEMPLATE = load("template")
+PEOPLE = (("anna", "f"), ("ben", "m"), ("cleo", "f"), ("dan", "m"))
+LABELS = {"angry": "anger", "calm": "calm"}
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """Recordings by label and speaker; (path, speaker, label, sex) of each."""
+    found = []
+    for (speaker, sex), label in itertools.product(PEOPLE, LABELS):
+        path = tmp_path / "calls" / label / speaker / f"{speaker} {label}.wav"
+        sound(path)
+        found.append((path, speaker, label, sex))
+    return found
+
+
+def forms(calls, folder):
+    """The same corpus in each form: {name: what to give}"""
+    files = [(str(path.relative_to(folder)), *rest) for path, *rest in calls]
+    head = ("file", "speaker", "label", "sex")
+    table(folder / "labels.csv", head, *files)
+    table(folder / "labels.tsv", head, *files, separator="\t")
+    (folder / "labels.jsonl").write_text("".join(json.dumps(dict(zip(head, file))) + "\n" for file in files) + "\n")
+    ids = {f"{speaker}-{path.stem.replace(' ', '-')}": (path, speaker, label) for path, speaker, label, _ in calls}
+    kaldi = folder / "kaldi"
+    kaldi.mkdir()
+    for name, column in (("wav.scp", 0), ("utt2spk", 1), ("utt2emotion", 2)):
+        datadir.write_table(kaldi / name, {u: str(row[column]) for u, row in ids.items()})
+    datadir.write_table(kaldi / "spk2gender", dict(PEOPLE))
+    (folder / "db.yaml").write_text("name: calls\n")
+    table(folder / "db.files.csv", ("file", "speaker", "sex"), *((name, who, sex) for name, who, _, sex in files))
+    turns = ((name, "", "NaT", label) for name, _, label, _ in files)
+    table(folder / "db.emotion.csv", ("file", "start", "end", "label"), *turns)
+    return {name: folder / name for name in ("labels.csv", "labels.tsv", "labels.jsonl", "kaldi", ".")}
+
+
+@pytest.mark.parametrize("form", ["labels.csv", "labels.tsv", "labels.jsonl", "kaldi", "."])
+def test_every_form_tells_the_same(form, calls, tmp_path):
+    found = TEMPLATE.CORPUS.utterances(forms(calls, tmp_path)[form])
+    assert sorted((u.id, u.speaker, u.emotion, u.sex) for u in found) == sorted(
+        (f"{speaker}-{speaker}-{label}", speaker, LABELS[label], sex) for _, speaker, label, sex in calls
+    )
+    assert {u.wav for u in found} == {str(path) for path, *_ in calls}
+
+
+def test_a_folder_tells_by_its_paths_and_by_a_pattern_of_ones_own(calls, tmp_path):
+    found = TEMPLATE.CORPUS.utterances(tmp_path / "calls")
+    assert Counter(u.speaker for u in found) == {speaker: 2 for speaker, _ in PEOPLE}
+    flat = tmp_path / "flat"
+    for path, speaker, label, sex in calls:
+        flat.mkdir(exist_ok=True)
+        shutil.copy(path, flat / f"{label}_{speaker}_{sex}_01.wav")
+    with pytest.raises(ValueError, match="does not tell label and speaker by --pattern"):
+        TEMPLATE.CORPUS.utterances(flat)
+    pattern = "(?P<label>[^_]+)_(?P<speaker>[^_]+)_(?P<sex>[mf])_.*"
+    found = TEMPLATE.OwnCorpus(**{**vars(TEMPLATE.CORPUS), "pattern": pattern}).utterances(flat)
+    assert {(u.speaker, u.sex) for u in found} == set(PEOPLE)
+
+
+def test_a_table_may_cut_spans_in_seconds_or_as_pandas_writes_them(calls, tmp_path):
+    file = calls[0][0].relative_to(tmp_path)
+    table(tmp_path / "turns.csv", ("file", "speaker", "label", "start", "end"), (file, "anna", "angry", "0", "0.01"),
+          (file, "anna", "calm", "0 days 00:00:00.010000", "0 days 00:00:00.030000"))
+    found = TEMPLATE.CORPUS.utterances(tmp_path / "turns.csv")
+    assert [(u.emotion, u.start_seconds, u.stop_seconds) for u in found] == [("anger", 0, 0.01), ("calm", 0.01, 0.03)]
+    assert TEMPLATE.seconds("1 days 01:02:03.5") == 86400 + 3600 + 120 + 3.5
+
+
+def test_other_names_of_columns_can_be_given(calls, tmp_path):
+    files = [(path, speaker, label) for path, speaker, label, _ in calls]
+    table(tmp_path / "own.csv", ("path", "who", "mood"), *files)
+    with pytest.raises(ValueError, match="entry 1 does not tell file, speaker and label; it has path, who, mood"):
+        TEMPLATE.CORPUS.utterances(tmp_path / "own.csv")
+    words = ["--file-column=path", "--speaker-column=who", "--label-column=mood", str(tmp_path / "own.csv")]
+    TEMPLATE.prepare(TEMPLATE.CORPUS, "", [*words, str(tmp_path / "data")], dict.fromkeys(TEMPLATE.OPTIONS))
+    assert len(datadir.read(tmp_path / "data")) == 8
+
+
+@pytest.mark.parametrize(("change", "kind", "said"), [
+    ((",angry,", ",furious,"), LabelError, "emotion 'furious' is not among .*labels.yaml"),
+    (("anna angry.wav", "gone.wav"), FileNotFoundError, "names 1 files that are not there: .*gone.wav"),
+    (("file,", "name,"), ValueError, "does not tell file"),
+])
+def test_a_table_that_does_not_fit_is_refused_with_what_to_mend(change, kind, said, calls, tmp_path):
+    path = forms(calls, tmp_path)["labels.csv"]
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(kind, match=said):
+        TEMPLATE.CORPUS.utterances(path)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "nothing"])
+def test_what_is_no_corpus_is_refused_with_the_forms_there_are(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder and no table that ends in .csv, .tsv or .jsonl"):
+        TEMPLATE.CORPUS.utterances(tmp_path / name)
+
+
+# Folds
+
+spec = importlib.util.spec_from_file_location("folds", RECIPES / "folds.py")
+folds = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(folds)
+
+
+def people(number, emotions=("anger", "calm"), each=3):
+    """Utterances of this many speakers, women and men in turn."""
+    return [Utterance(f"s{n:02}-{emotion}{i}", f"s{n:02}", "a.wav", emotion, sex="fm"[n % 2])
+            for n in range(number) for emotion in emotions for i in range(each)]
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 10, 23])
+def test_every_speaker_is_dealt_once_and_no_fold_is_empty(number):
+    dealt = folds.deal(people(number))
+    assert len(dealt) == min(5, number) and all(dealt)
+    assert Counter(speaker for fold in dealt for speaker in fold) == Counter({u.speaker for u in people(number)})
+
+
+def test_folds_are_as_alike_in_sexes_and_emotions_as_may_be_and_the_same_each_time():
+    # ten speakers with one emotion each: two of each emotion, one of them a man, for five folds
+    names = ("anger", "boredom", "calm", "fear", "sadness")
+    everybody = people(20)
+    for fold in folds.deal(everybody):
+        assert Counter("fm"[int(speaker[1:]) % 2] for speaker in fold) == {"f": 2, "m": 2}
+    nested = [u for n, emotion in enumerate(names * 5) for u in people(n + 1, (emotion,)) if u.speaker == f"s{n:02}"]
+    for fold in folds.deal(nested):
+        assert {u.emotion for u in nested if u.speaker in fold} == set(names)
+    assert folds.deal(everybody) == folds.deal(reversed(everybody))
+
+
+def test_two_speakers_are_too_few():
+    with pytest.raises(DataError, match="2 speakers are too few: one must train, one validate and one test"):
+        folds.deal(people(2))
+
+
+def test_a_made_split_is_read_like_a_published_one(tmp_path):
+    datadir.write(tmp_path / "data", people(7))
+    folds.main([str(tmp_path / "data"), str(tmp_path / "folds.yaml")])
+    made = splits.read(tmp_path / "folds.yaml")
+    assert made.name == "folds" and len(made.folds) == 5
+    for (test, _), (_, valid) in zip((*made.folds[1:], made.folds[0]), made.folds):
+        assert test == valid
+
+
+def test_parts_of_a_table_are_one_fold_of_the_speakers_that_are_there(tmp_path, capsys):
+    datadir.write(tmp_path / "data", people(3))
+    (tmp_path / "spk2part").write_text("s00 train\ns01 valid\ns02 test\ns03 test\n")
+    words = [str(tmp_path / "data"), str(tmp_path / "official.yaml"), "--parts", str(tmp_path / "spk2part")]
+    folds.main(words)
+    assert yaml.safe_load((tmp_path / "official.yaml").read_text())["folds"] == [{"test": ["s02"], "valid": ["s01"]}]
+    (tmp_path / "spk2part").write_text("s00 train\ns01 train\ns02 test\n")
+    with pytest.raises(SystemExit, match="leaves 0 speakers to validate and 1 to test"):
+        folds.main(words)
