@@ -33,7 +33,8 @@ exp=exp
 protocol=(); for name in emotions $variants; do protocol+=("${!name}"); done
 . ../common.sh   # log, stage, run, options
 more_help=${BASH_SOURCE[0]}
-options stage stop_stage corpus conf emotions $variants $reading split fold seed nj device devices nodes train_args exp -- "$@"
+options stage stop_stage corpus conf emotions $variants $reading split fold seed nj device devices nodes train_args \
+  exp -- "$@"
 . ../path.sh     # the emotion command
 . ../cmd.sh      # train_cmd, evaluate_cmd: where jobs run
 
@@ -53,7 +54,7 @@ if stage 0 "fetch"; then
   if [ -n "$corpus" ]; then :
   elif [ -f local/download.sh ]; then local/download.sh downloads
   elif [ ! -d downloads ]; then
-    refuse "nothing is fetched: $source. Then give the folder with --corpus DIR"
+    refuse "nothing is fetched: $source. Give the folder with --corpus DIR"
     exit 1
   fi
 fi

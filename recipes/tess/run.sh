@@ -25,7 +25,7 @@ root=$exp/${name#---}/both
 if stage 0 "fetch"; then
   if [ -z "$corpus" ] && [ ! -d downloads ]; then
     refuse "nothing is fetched: TESS is at https://tspace.library.utoronto.ca/handle/1807/24487." \
-      "Then give the folder with --corpus DIR"
+      "Give the folder with --corpus DIR"
     exit 1
   fi
 fi

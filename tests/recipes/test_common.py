@@ -378,7 +378,7 @@ def test_nemo_that_was_cloned_where_it_is_looked_for_is_taken(recipes, tmp_path)
 @pytest.fixture
 def recipes(tmp_path, environment):
     """Runs the run.sh of a copied recipe with an emotion command that only writes down its arguments."""
-    ignore = shutil.ignore_patterns("data", "exp", "downloads", "__pycache__")
+    ignore = shutil.ignore_patterns("data", "exp", "downloads", "results", "__pycache__")
     shutil.copytree(RECIPES, tmp_path / "recipes", ignore=ignore)
     command(tmp_path / "bin/emotion", f'printf "%s\\n" "$*" >>"{tmp_path}/emotion.calls"')
     for recipe, split in [*SPLITS.items(), ("ravdess", "other")]:
