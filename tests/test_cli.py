@@ -342,6 +342,14 @@ def test_the_processes_of_a_training_have_as_many_threads_as_asked(trainings):
     assert [threads for _, threads in trainings] == ["7", "3"]
 
 
+def test_bundled_is_the_model_in_the_package(monkeypatch):
+    asked = []
+    monkeypatch.setattr("emotion.evaluate.evaluate", lambda *arguments: asked.append(arguments))
+    assert main(["evaluate", "bundled", "data", "--out", "scores"]) == 0
+    assert asked[0][0].name == "model.safetensors" and asked[0][0].parent.name == "pretrained"
+    assert asked[0][-1] == "scores"
+
+
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):
     exp = Path(model).rename(tmp_path / "seed1")
     (tmp_path / "fold1").mkdir()

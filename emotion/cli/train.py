@@ -48,7 +48,8 @@ def add(commands) -> None:
     calibrate.add_argument(
         "--hold-back", type=float, default=0.0, metavar="SHARE", help="call this share of them, the least sure, unknown"
     )
-    evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP)")
+    evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP; needed for a model file and "
+                          "for bundled, the one in the package)")
     evaluate.add_argument("--allow-heard", action="store_true", help="also speakers the model was trained on")
     evaluate.add_argument(
         "--speeds", type=numbers, default=(1.0,), metavar="0.9,1,1.1",
@@ -101,10 +102,12 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from ..analyzer import BUNDLED
     from ..evaluate import evaluate
 
     share(options.threads)
-    evaluate(options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out)
+    model = BUNDLED if options.exp == "bundled" else options.exp
+    evaluate(model, options.directory, options.device, options.allow_heard, options.speeds, options.out)
 
 
 def _stress(options: argparse.Namespace) -> None:
