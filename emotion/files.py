@@ -32,7 +32,7 @@ def renamed(path: str | os.PathLike) -> Iterator[Path]:
     """Where to write a file: <path>.part, which takes the name as in `whole`."""
     path = Path(path)
     aside = path.with_name(path.name + ".part")
-    with alone(aside):
+    with alone(aside), full_disk_named(aside):
         try:
             yield aside
             with open(aside, "rb") as file:
@@ -41,6 +41,18 @@ def renamed(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             with suppress(FileNotFoundError):
                 aside.unlink()
+
+
+@contextmanager
+def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
+    """Says where there was no room, which the system leaves out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+            raise
+        remedy = f"{error.strerror}. Make room there; the same command goes on from here"
+        raise OSError(error.errno, remedy, os.fspath(path)) from error
 
 
 def to_disk(file: IO) -> None:

@@ -137,7 +137,7 @@ def growing(
         "model": analyzer.fingerprint, "labels": list(analyzer.labels), "windows": to_plain(analyzer.windows),
         "segments": to_plain(analyzer.segments), "options": options,
     }
-    with files.alone(part):
+    with files.alone(part), files.full_disk_named(part):
         before = {} if overwrite else _before(path, part, progress, meta)
         if before:
             _check_same(path, before, made, names)

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import runpy
 import shutil
 import signal
@@ -132,23 +133,30 @@ def given(folder: Path) -> None:
                      folder / "model" / checkpoint.FILE_NAME)
 
 
-def start(task: Task, folder: Path) -> multiprocessing.Process:
-    """The task as a process of its own, which has imported what it needs before it is counted."""
+def start(task: Task, folder: Path, file_bytes: int | None = None) -> multiprocessing.Process:
+    """The task as a process of its own, which has imported what it needs before it is counted.
+
+    file_bytes: no file can grow larger, as on a full disk.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "soundfile", "scipy.signal", "lightning", "emotion.train.fit",
                                     "emotion.export", "emotion.scoring", "onnxruntime"])
-    process = context.Process(target=work, args=(task.name, str(folder)))
+    process = context.Process(target=work, args=(task.name, str(folder), file_bytes))
     process.start()
     return process
 
 
-def work(name: str, folder: str) -> None:
+def work(name: str, folder: str, file_bytes: int | None) -> None:
     os.chdir(folder)
     with open("log", "a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    with contextlib.suppress(SystemExit):   # a bad recording ends `score` with 1
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    try:
         TASKS[name].run()
+    except SystemExit as end:   # a bad recording ends `score` with 1
+        print(end.code)
 
 
 def trial(task: Task, base: Path, expected: dict[str, bytes], seconds: float, draw: random.Random) -> int:

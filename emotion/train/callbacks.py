@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 import signal
@@ -46,8 +47,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict, path: str | os.PathLike, storage_options=None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()   # to a file torch.save would hide why writing failed
+        torch.save(checkpoint, content)
         with files.whole(path, "wb") as file:
-            torch.save(checkpoint, file)
+            file.write(content.getbuffer())
 
 
 class Epochs(Callback):
