@@ -24,6 +24,7 @@ import pytest
 import soundfile
 import torch
 import uvicorn
+from siege import siege
 
 from emotion import checkpoint, formats, labels
 from emotion.analyzer import Analyzer
@@ -785,3 +786,12 @@ def test_each_channel_can_be_looked_at(browser, server, call):
     assert names == ["channel 1", "channel 2"]
     browser.click("#channels button:last-child")
     assert browser.run("answer.channel") == 2
+
+
+# under siege
+
+def test_good_requests_are_answered_among_bad_ones_and_nothing_is_left(analyzer, tmp_path):
+    checkpoint.write(analyzer.checkpoint, tmp_path / checkpoint.FILE_NAME)
+    told = siege(str(tmp_path / checkpoint.FILE_NAME), seconds=4, clients=4)
+    assert told["wrong"] == [] and told["files_left"] == []
+    assert told["requests"]["well"] > 3 and len(told["requests"]) > 4
