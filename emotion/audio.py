@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
-from . import media
-
-Source = str | os.PathLike | BinaryIO
+from . import decoder, media
+from .decoder import AGAIN, AudioError, Decoder, Source, name_of
 
 EXTENSIONS = media.EXTENSIONS | {".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
                                  ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"}
@@ -27,26 +23,7 @@ MAX_CHANNELS = 32  # of an array; a mel has more columns
 OVERSHOOT_SECONDS = 0.5  # a span may end this much after the file, as in Kaldi's extract-segments
 LOUDEST = 256.0  # decoders overshoot 1.0 a little, integers that nobody scaled by thousands
 CHUNK = 1 << 20  # samples decoded at once
-UNKNOWN = 1 << 62  # a number of frames above it: the header tells none
-STREAMING = 0x7FFFF000  # sizes from here on are what pipes write (SoX, arecord, ffmpeg), not promises
 MP3_SLACK = 1152  # some encoders count the header's own frame
-AGAIN = "Copy it again from its source."
-
-# libsndfile reads what is left of a cut file without a word, but its log (2 KB at most) tells both sizes.
-_CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_CUT_LONG_LOG = re.compile(r"^(?:RIFF|FORM) *: (\d+) \(should be (\d+)\)(?s:.{1900})", re.MULTILINE)
-_CUT_OGG = re.compile(r"Ogg ?: Junk after the last page")
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used: str is "<name>: <reason>. <remedy>"."""
-
-    def __init__(self, name: str, reason: str, remedy: str):
-        super().__init__(name, reason, remedy)  # all three, so that it survives pickling in a worker
-        self.name, self.reason, self.remedy = name, reason, remedy
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}. {self.remedy}".encode("utf-8", "backslashreplace").decode()
 
 
 def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
@@ -60,7 +37,7 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     """
     span = f"the span from {start_seconds} s to {'the end' if stop_seconds is None else f'{stop_seconds} s'}"
     if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds):
-        raise AudioError(_name(source), f"{span} is empty or begins before 0", "Give 0 <= start < stop.")
+        raise AudioError(name_of(source), f"{span} is empty or begins before 0", "Give 0 <= start < stop.")
     with _opened(source, sample_rate) as file:
         rate, first = file.samplerate, round(start_seconds * sample_rate)
         last = None if stop_seconds is None else round(stop_seconds * sample_rate)
@@ -75,7 +52,7 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     waveform = waveform[offset:None if last is None else offset + last - first]
     missing_seconds = 0 if last is None else (last - first - len(waveform)) / sample_rate
     if len(waveform) == 0 or missing_seconds > OVERSHOOT_SECONDS:
-        raise AudioError(_name(source), f"{span} holds {len(waveform)} samples", "Give one inside the file.")
+        raise AudioError(name_of(source), f"{span} holds {len(waveform)} samples", "Give one inside the file.")
     return waveform
 
 
@@ -103,7 +80,7 @@ def blocks(
             yield held
         elif not heard:
             reason = f"{file.frames} samples at {file.samplerate} Hz are 0 at {sample_rate} Hz"
-            raise AudioError(_name(source), reason, "Give a longer one.")
+            raise AudioError(name_of(source), reason, "Give a longer one.")
 
 
 def from_array(
@@ -173,7 +150,7 @@ def find(directory: str | os.PathLike) -> list[Path]:
         raise error
 
     if not os.path.isdir(directory):
-        raise AudioError(_name(directory), "is not a directory", "Give the folder that holds the recordings.")
+        raise AudioError(name_of(directory), "is not a directory", "Give the folder that holds the recordings.")
     found = []
     for folder, folders, files in os.walk(directory, onerror=refuse):
         folders[:] = (name for name in folders if not name.startswith("."))
@@ -182,144 +159,15 @@ def find(directory: str | os.PathLike) -> list[Path]:
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(directory).as_posix()))
 
 
-class _Decoder(soundfile.SoundFile):
-    """A SoundFile that only reads on.
-
-    After each read soundfile seeks to where it already is. That empties the bit reservoir of an MP3, so that
-    wrong samples follow, and fails at the end of a FLAC of unknown length. What cannot seek is spared.
-    """
-
-    label = ""
-
-    def seekable(self) -> bool:
-        return False
-
-    @property
-    def known(self) -> bool:
-        return self.frames < UNKNOWN and not isinstance(self.name, _Endless)
-
-    @property
-    def mpeg(self) -> bool:
-        return self.subtype.startswith("MPEG")
-
-    @property
-    def exact(self) -> bool:
-        """Is a seek right to the sample? In an MP3 it is a guess."""
-        return super().seekable() and self.known and not self.mpeg
-
-
-class _Endless(io.BytesIO):
-    """An MP3 that does not tell its length, claiming to be larger than it is.
-
-    libsndfile guesses the length from the file's size and the first frame's bit rate and reads no further,
-    which can drop most of a file of variable rate.
-    """
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if (offset, whence) == (0, io.SEEK_END):
-            return super().seek(40 * len(self.getbuffer()))  # 8 to 320 kbit/s
-        return super().seek(offset, whence)
-
-
 @contextmanager
-def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[_Decoder]:
-    name = _name(source)
-    try:
-        with _open(source if _is_path(source) else _rewound(source, name), name) as file:
-            _check_rates(name, file.samplerate, sample_rate)
-            yield file
-    except soundfile.SoundFileError as error:
-        raise AudioError(name, f"cut or damaged: decoding stopped ({error})", AGAIN) from error
-    except media.MediaError as error:
-        raise AudioError(name, *error.args) from error
-
-
-def _open(source: Source, name: str) -> _Decoder | media.MediaDecoder:
-    if os.path.splitext(name)[1].lower() in media.EXTENSIONS and not (_is_path(source) and not os.path.isfile(source)):
-        return media.MediaDecoder(os.fsdecode(source) if _is_path(source) else source, name)
-    try:  # a path as bytes where possible: soundfile cannot encode names that are not UTF-8
-        file = _Decoder(os.fsencode(source) if _is_path(source) and os.name == "posix" else source)
-        if better := _unsized(file) if file.frames == 0 else _uncounted(file):
-            file.close()
-            file = _Decoder(better)
-    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise _refusal(source, name) from error
-    file.label, log = name, file.extra_info
-    cut = _CUT.search(log) or _CUT_LONG_LOG.search(log)
-    if cut and int(cut[2]) < int(cut[1]) < STREAMING:
-        reason = f"cut: the header promises {cut[1]} bytes, {cut[2]} are there"
-    elif _CUT_OGG.search(log):
-        reason = "cut: the last Ogg page is a part of one"
-    elif file.frames <= 0:
-        reason = "has a header but 0 samples"
-    else:
-        return file
-    file.close()
-    raise AudioError(name, reason, AGAIN)
-
-
-def _rewound(source: BinaryIO, name: str) -> BinaryIO:
-    """The file object at its start; a pipe has none and is read into memory."""
-    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
-        raise AudioError(name, f"{type(source).__name__} is neither a path nor a file open in binary mode",
-                         "Open files with 'rb', give arrays to from_array().")
-    try:
-        if not getattr(source, "seekable", lambda: True)():
-            return io.BytesIO(source.read())
-        source.seek(0)
-    except (OSError, ValueError) as error:
-        raise AudioError(name, f"cannot be read ({error})", "Give a file that is open.") from error
-    return source
-
-
-def _refusal(source: Source, name: str) -> AudioError:
-    """Why libsndfile did not open it; its own words are "System error" and the like."""
-    if _is_path(source) and os.path.isdir(source):
-        return AudioError(name, "is a directory", "Give one file, or list the folder with find().")
-    if _is_path(source) and not os.path.exists(source):
-        return AudioError(name, "no such file", "Relative paths start at the working directory.")
-    if _is_path(source) and not os.access(source, os.R_OK):
-        return AudioError(name, "may not be read", "Change its permissions.")
-    if not _bytes(source, 0, 1):
-        return AudioError(name, "is empty (0 bytes)", AGAIN)
-    return AudioError(name, "not audio that libsndfile reads, or cut in its header",
-                      "Convert it (ffmpeg -i INPUT OUTPUT.wav) or copy it again.")
-
-
-def _bytes(source: Source, start: int, count: int = -1) -> bytes:
-    with open(source, "rb") if _is_path(source) else nullcontext(source) as file:
-        position = file.tell()  # libsndfile may be reading from the same file
-        file.seek(start)
-        content = file.read(count)
-        file.seek(position)
-        return content
-
-
-def _unsized(file: _Decoder) -> BinaryIO | None:
-    """The WAV of a writer that could not go back (data size 0), now with the size that means "to the end"."""
-    if not re.search(r"^data : 0$", file.extra_info, re.MULTILINE):
-        return None
-    whole = _bytes(file.name, 0)
-    start = whole.find(b"data\0\0\0\0", 12) + 8
-    marker, size = whole[start:start + 4].strip(), int.from_bytes(whole[start + 4:start + 8], "little")
-    if start < 8 or len(whole) == start or (marker.isalnum() and size <= len(whole) - start - 8):
-        return None  # nothing follows but other chunks
-    return io.BytesIO(whole[:start - 4] + b"\xff" * 4 + whole[start:])
-
-
-def _uncounted(file: _Decoder) -> BinaryIO | None:
-    """An MP3 without Xing, Info or VBRI header, which would hold its number of frames."""
-    if file.format != "MP3":
-        return None
-    head = _bytes(file.name, 0, 10)
-    tag = 10 + sum(byte << 7 * (9 - i) for i, byte in enumerate(head) if i > 5) if head[:3] == b"ID3" else 0
-    if re.search(b"Xing|Info|VBRI", _bytes(file.name, tag, 4096)):
-        return None
-    return _Endless(_bytes(file.name, 0))
+def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[Decoder]:
+    with decoder.opened(source) as file:
+        _check_rates(file.label, file.samplerate, sample_rate)
+        yield file
 
 
 def _pieces(
-    file: _Decoder, start: int = 0, stop: int | None = None, channel: int | None = None,
+    file: Decoder, start: int = 0, stop: int | None = None, channel: int | None = None,
 ) -> Iterator[np.ndarray]:
     """The frames from start to stop (None: the end of the file), mixed down or one channel, in large pieces."""
     size, end = max(1, CHUNK // file.channels), file.frames if stop is None else stop
@@ -328,7 +176,8 @@ def _pieces(
         start = file.seek(min(start, end)) if start else 0
     else:
         for dropped in range(0, start, size):
-            file.read(min(start - dropped, size), "float32", always_2d=True)
+            if not len(file.read(min(start - dropped, size), "float32", always_2d=True)):
+                break
     while start < end:
         asked = min(end - start, size)
         frames = file.read(asked, "float32", always_2d=True)
@@ -387,11 +236,3 @@ def _check_rates(name: str, rate: float, sample_rate: int) -> None:
     if not RATES[0] <= rate <= RATES[-1]:
         raise AudioError(name, f"says its rate is {rate} Hz, outside {RATES[0]} to {RATES[-1]}",
                          "Correct its header.")
-
-
-def _is_path(source: Any) -> bool:
-    return isinstance(source, (str, bytes, os.PathLike))
-
-
-def _name(source: Source) -> str:
-    return os.fsdecode(source) if _is_path(source) else str(getattr(source, "name", "audio stream"))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import audio, datadir
+from . import audio, datadir, decoder
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Entry:
 
     def read(self, sample_rate: int) -> np.ndarray:
         """Mono float32 (samples,). Raises: AudioError, also where it cannot be fetched."""
+        if "://" not in self.address:
+            decoder.check_file(self.address, self.name)
         try:
             with _open(self.address) as file:
                 file.seek(self.offset)

@@ -9,9 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .audio import STREAMING, AudioError
+from .audio import RATES
+from .decoder import AudioError, is_promise
 
 BLOCK_SECONDS = 0.5
+FMT_BYTES, SKIPPED = 40, 1 << 16   # of a header: the longest fmt, and how much else of it is held at once
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE   # what a WAV calls the kinds of its samples
 SAMPLES = {  # FFmpeg's names, and NumPy's, which has none for 24 bits
     "u8": "u1", "s16le": "<i2", "s24le": "", "s32le": "<i4", "f32le": "<f4", "f64le": "<f8",
@@ -74,8 +76,11 @@ def _header(file: BinaryIO) -> tuple[str, int, int, int | None]:
         if name == b"data":
             if layout is None:
                 break
-            return (*layout, None if size == 0 or size >= STREAMING else size)
-        content = file.read(size + size % 2)
+            return (*layout, size if is_promise(size) else None)
+        content = file.read(min(size, FMT_BYTES))
+        left = size + size % 2 - len(content)
+        while left and (skipped := file.read(min(left, SKIPPED))):
+            left -= len(skipped)
         if name == b"fmt " and len(content) >= 16:
             layout = _layout(content)
     raise AudioError("standard input", "ends before its first sample", "Send a whole WAV.")
@@ -86,7 +91,7 @@ def _layout(content: bytes) -> tuple[str, int, int]:
     if tag == EXTENSIBLE and len(content) >= 26:
         tag = struct.unpack("<H", content[24:26])[0]
     name = {PCM: "u8" if bits == 8 else f"s{bits}le", FLOAT: f"f{bits}le"}.get(tag, f"format {tag}")
-    if name not in SAMPLES or not channels or not rate:
+    if name not in SAMPLES or not channels or rate not in RATES:
         reason = f"is a WAV of {name}, {channels} channels, {rate} Hz"
         raise AudioError("standard input", reason, "Send 16-bit samples (-c:a pcm_s16le).")
     return name, rate, channels

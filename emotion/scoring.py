@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import audio, formats, live, scores
 from .analyzer import Analyzer, FileError
+from .decoder import printable
 from .flow import available_cores
 from .windows import WindowConfig
 
@@ -49,7 +50,8 @@ def score(options: argparse.Namespace) -> int:
         answers = _answers(options, analyzer, paths)
         failed = _told(options, _followed(answers, len(paths)) if is_folder else answers, show=not is_folder)
     if failed and not is_folder:
-        raise ValueError(": ".join(failed[0]))
+        name, reason = failed[0]
+        raise ValueError(f"{printable(name)}: {reason}")
     return _tell(failed, len(paths))
 
 
@@ -256,15 +258,14 @@ def _tell(failed: Sequence[tuple[str, str]], total: int) -> int:
     if failed:
         print(f"{len(failed)} of {total} recordings could not be scored:", file=sys.stderr)
         for name, reason in failed:
-            print(f"  {name}: {reason}", file=sys.stderr)
+            print(f"  {printable(name)}: {reason}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _readable(answer) -> str:
     """A Timeline as lines for a person."""
-    name = answer.name.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8, a terminal is
     channel = f", channel {answer.channel}" if answer.channel else ""
-    lines = [f"{name}{channel}  ({answer.duration_seconds:.2f} s)", ""]
+    lines = [f"{printable(answer.name)}{channel}  ({answer.duration_seconds:.2f} s)", ""]
     for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
         lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
     lines.append("")

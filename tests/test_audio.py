@@ -214,6 +214,28 @@ def test_an_mp3_that_does_not_tell_its_length_is_read_to_its_end():
     assert max(np.correlate(heard, chord()[8_000:24_000])) > 0.98 * np.sum(chord()[8_000:24_000] ** 2)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3"])
+def test_what_does_not_tell_its_length_is_not_held_in_memory(tmp_path, name):
+    with open(tmp_path / name, "wb") as file:
+        if name.endswith("wav"):
+            file.write(encoded(chord()[:0]))
+            file.truncate(100_000_000)
+        else:
+            content = encoded(chord(), format="MP3", subtype="MPEG_LAYER_III")
+            frames = content[content.index(content[:2], 4):]
+            file.write(frames * (40_000_000 // len(frames)))
+    tracemalloc.start()
+    blocks = audio.blocks(tmp_path / name, block_seconds=1)
+    first, (_, peak), _ = next(blocks), tracemalloc.get_traced_memory(), tracemalloc.stop()
+    blocks.close()
+    assert len(first) == 16_000 and peak < 16e6
+
+
+def test_a_name_that_moves_the_cursor_is_told_in_one_line():
+    error = AudioError("a\n\x1b[2J\udcff é.wav", "is cut", "Copy it again.")
+    assert str(error) == r"a\n\x1b[2J\udcff é.wav: is cut. Copy it again."
+
+
 def test_an_error_survives_pickling():
     error = pickle.loads(pickle.dumps(AudioError("a.wav", "is cut", "Copy it again.")))
     assert (error.name, error.reason, str(error)) == ("a.wav", "is cut", "a.wav: is cut. Copy it again.")

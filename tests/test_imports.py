@@ -16,8 +16,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
     **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "models.signature", "train"], ""),
 
-    "audio": "media",
-    "live": "audio",
+    "decoder": "media",
+    "audio": "decoder media",
+    "live": "audio decoder",
     "prosody": "masking slopes",
     "features": "masking prosody slopes",
     "blocks": "masking",
@@ -57,10 +58,10 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.fit": "emotion analyzer baseline checkpoint datadir evaluate files hardware labels plot settings "
                  "train.callbacks train.config train.dataset train.distributed train.losses train.system",
 
-    "listing": "audio datadir",
+    "listing": "audio datadir decoder",
     "cluster": "analyzer audio checkpoint listing scores windows",
     "explain": "analyzer audio features models plot slopes timeline",
-    "scoring": "analyzer audio cluster flow formats live report scores windows",
+    "scoring": "analyzer audio cluster decoder flow formats live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",
     "serve.picture": "features",

@@ -1,3 +1,4 @@
+import os
 import tarfile
 from pathlib import Path
 
@@ -83,5 +84,14 @@ def test_nothing_or_twice_the_same_is_refused(calls, tmp_path):
 
 
 def test_what_cannot_be_fetched_says_so(tmp_path):
-    with pytest.raises(audio.AudioError, match=r"gone.wav: cannot be fetched \(No such file or directory\)"):
+    with pytest.raises(audio.AudioError, match=r"gone.wav: no such file"):
         Entry("gone.wav", str(tmp_path / "gone.wav")).read(RATE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there are pipes with names")
+def test_a_pipe_that_nobody_writes_and_a_device_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.wav").symlink_to("/dev/zero")
+    for entry in entries(tmp_path):
+        with pytest.raises(audio.AudioError, match="a device, not a file"):
+            entry.read(RATE)

@@ -3,6 +3,7 @@ import os
 import struct
 import sys
 import threading
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_a_sample_cut_in_two_by_the_pipe_is_put_together():
 def test_what_is_no_sound_is_refused(content, match):
     with pytest.raises(AudioError, match=match):
         live.piped(io.BytesIO(content))
+
+
+def test_a_header_that_promises_much_takes_no_memory():
+    content = wav(waveform(), "PCM_16")
+    endless = content[:12] + b"junk" + struct.pack("<I", 2**32 - 2) + content[12:]
+    tracemalloc.start()
+    with pytest.raises(AudioError, match="ends before its first sample"):
+        received(endless)
+    for field, value in ((24, 2**32 - 1), (24, 2**31)):   # the rate
+        with pytest.raises(AudioError, match=f"{value} Hz"):
+            received(content[:field] + struct.pack("<I", value) + content[field + 4:])
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.stop()
 
 
 def test_raw_samples_without_their_rate_are_refused():

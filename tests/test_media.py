@@ -80,7 +80,7 @@ def test_a_film_without_sound_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no film", b"\0" * 5000])
 def test_what_is_no_recording_is_refused_by_name(tmp_path, content):
     (tmp_path / "bad.m4a").write_bytes(content)
-    with pytest.raises(AudioError, match="bad.m4a: FFmpeg cannot open it .* Copy it again"):
+    with pytest.raises(AudioError, match=r"bad.m4a: (FFmpeg cannot open it|is empty) .* Copy it again"):
         audio.read(tmp_path / "bad.m4a")
     with pytest.raises(AudioError, match="none.webm: no such file"):
         audio.read(tmp_path / "none.webm")
