@@ -10,14 +10,18 @@ import math
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import labels
-from .datadir import DataError, c_order, few, order_problems, read_table, spk2utt, table_bytes, write_table
+from .datadir import DataError, c_order, few, order_problems, read_table, spk2utt, table_bytes, words, write_table
 
 log = logging.getLogger(__name__)
+
+# What a grep -w in the C locale finds, and white space that awk takes for a part of a word.
+_ILLEGAL = re.compile(r"(?<![A-Za-z0-9_])(?:<s>|</s>|#0)(?![A-Za-z0-9_])|[^\S \t]")
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,11 @@ def _votes(value: str) -> bool:
 
 
 def _word(value: str) -> bool:
-    return len(value.split()) == 1
+    return len(words(value)) == 1
 
 
 def _span(value: str) -> bool:
-    times = value.split()[1:]
+    times = words(value)[1:]
     numbers = len(times) == 2 and all(map(_number(-math.inf), times))
     return numbers and 0 <= float(times[0]) < float(times[1])
 
@@ -96,8 +100,8 @@ REQUIRED = tuple(TABLES)[:4]
 def validate(directory: str | os.PathLike) -> list[str]:
     """All problems of a data directory, at most one of each kind per table; none if it is valid.
 
-    Checks what Kaldi's validate_data_dir.sh does, and that emotions are known, that ids begin with their
-    speaker and that the audio files exist (seen from the working directory).
+    Checks what Kaldi's validate_data_dir.sh does (but for its warning of a single speaker), and that emotions are
+    known, that ids begin with their speaker and that the audio files exist (seen from the working directory).
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -143,8 +147,8 @@ def _list_problems(tables: Mapping[str, Mapping[str, str]]) -> list[str]:
         if missing or extra:
             found = f"missing {few(missing) or 'none'}, extra {few(extra) or 'none'}"
             problems.append(f"{ids} lists extracted from {source} and {name} differ: {name} has {found}")
-    words = {speaker: value.split() for speaker, value in tables.get("spk2utt", {}).items()}
-    if words and words != {speaker: value.split() for speaker, value in spk2utt(tables["utt2spk"]).items()}:
+    spoken = {speaker: words(value) for speaker, value in tables.get("spk2utt", {}).items()}
+    if spoken and spoken != {speaker: words(value) for speaker, value in spk2utt(tables["utt2spk"]).items()}:
         problems.append("spk2utt and utt2spk do not seem to match")
     return problems
 
@@ -153,7 +157,7 @@ def _expected(tables: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:
     """The ids of each kind that all tables must hold: utt2spk decides, segments decides on recordings."""
     utterances = recordings = set(tables["utt2spk"])
     if "segments" in tables:
-        recordings = {recording for span in tables["segments"].values() for recording in span.split()[:1]}
+        recordings = {recording for span in tables["segments"].values() for recording in words(span)[:1]}
     return {"utterance": utterances, "speaker": set(tables["utt2spk"].values()), "recording": recordings}
 
 
@@ -167,11 +171,20 @@ def _problems_for_people(tables: Mapping[str, Mapping[str, str]]) -> list[str]:
         )
     if any(wav.startswith("~") for wav in tables.get("wav.scp", {}).values()):
         problems.append("Please do not use tilde (~) in your wav.scp.")
-    for utterance, words in tables.get("text", {}).items():
-        if found := re.search(r"(?<!\S)(<s>|</s>|#0)(?!\S)|[^\S \t]", words):
-            problems.append(f"text contains illegal symbol {found[0]!r}, first in {utterance}")
+    for utterance, said in tables.get("text", {}).items():
+        if symbol := _illegal(f"{utterance} {said}"):
+            problems.append(f"text contains illegal symbol {symbol!r}, first in {utterance}")
             break
     return problems
+
+
+def _illegal(line: str) -> str | None:
+    """What may not be in a line of text. Joiners and marks of direction, which Persian needs, may."""
+    if found := _ILLEGAL.search(line):
+        return found[0]
+    return None if line.isprintable() else next(
+        (character for character in line if unicodedata.category(character) in ("Cc", "Cn") and character != "\t"), None
+    )
 
 
 def fix(directory: str | os.PathLike) -> tuple[int, int]:
@@ -211,7 +224,7 @@ def _usable(path: Path, table: Table) -> dict[str, str]:
     """The lines of the right form. Raises: DataError where two of them contradict each other."""
     usable = {}
     for key, value in read_table(path):
-        if key and table.accepts(value) and usable.setdefault(key, value) != value:
+        if key and table.accepts(value) and "\r" not in value and usable.setdefault(key, value) != value:
             raise DataError(
                 f"{path} says both {usable[key]!r} and {value!r} of {key}: only you can know which is right. "
                 "Delete the wrong line."
@@ -224,7 +237,7 @@ def _complete(tables: Mapping[str, Mapping[str, str]]) -> set[str]:
     chosen = dict(tables)
     if "segments" in tables:
         wavs = chosen.pop("wav.scp")
-        chosen["segments"] = [u for u, span in tables["segments"].items() if span.split()[0] in wavs]
+        chosen["segments"] = [u for u, span in tables["segments"].items() if words(span)[0] in wavs]
     return set.intersection(*(set(rows) for name, rows in chosen.items() if TABLES[name].selects))
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 
 from . import files, labels
 
+_UTF8 = "utf-8", "surrogateescape"   # names need not be UTF-8
 _FIX = "See all faults with `emotion data validate DIR`, repair with `emotion data fix DIR`."
 _LEAK = "a score on a speaker heard before says nothing about new ones. Give each speaker to one split."
 RATINGS = ("arousal", "valence", "dominance")
@@ -64,7 +65,7 @@ class Utterance:
             if word.split() != [word]:
                 raise DataError(f"{name} {word!r} must be one word: tables are cut at spaces. Rename it.")
         wav, start, stop = self.wav, self.start_seconds, self.stop_seconds
-        if not wav or wav != wav.strip() or wav.startswith("~") or "\n" in wav:
+        if not wav or wav != wav.strip() or wav.startswith("~") or set(wav) & {"\n", "\r", "\0"}:
             raise DataError(
                 f"wav {wav!r} of {self.id} must be a path without ~ in front, spaces at its ends or line "
                 "breaks: wav.scp would name another file. Write the path out, or rename the file."
@@ -90,7 +91,7 @@ class Utterance:
 
 def c_order(text: str) -> bytes:
     """Sort key of the C locale: the bytes of the text."""
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode(*_UTF8)
 
 
 def few(names: Iterable[str], most: int = 8) -> str:
@@ -101,9 +102,14 @@ def few(names: Iterable[str], most: int = 8) -> str:
 
 def read_table(path: Path) -> list[tuple[str, str]]:
     """(first word, rest) of each line, both empty for a blank one. Checks nothing."""
-    lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
-    parts = [(*line.split(maxsplit=1), "", "") for line in lines]
-    return [(first, rest.rstrip()) for first, rest, *_ in parts]
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    parts = [(*line.split(maxsplit=1), b"", b"") for line in lines]   # of bytes: a no-break space is a part of a word
+    return [(first.decode(*_UTF8), rest.rstrip().decode(*_UTF8)) for first, rest, *_ in parts]
+
+
+def words(text: str) -> list[str]:
+    """The words of a line as awk and Kaldi's tools see them, cut at ASCII's white space alone."""
+    return [word.decode(*_UTF8) for word in text.encode(*_UTF8).split()]
 
 
 def table_bytes(rows: Mapping[str, str]) -> bytes:
@@ -199,7 +205,7 @@ def _column(
 def _span(utterance: str, value: str) -> tuple[str, float, float]:
     """Recording, start and stop of a line of segments."""
     try:
-        recording, start, stop = value.split()
+        recording, start, stop = words(value)
         return recording, float(start), float(stop)
     except ValueError:
         raise DataError(f"segments: {utterance} {value} needs <recording> <start> <end>. {_FIX}") from None
