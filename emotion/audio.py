@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 
 from . import decoder, media
-from .decoder import AGAIN, AudioError, Decoder, Source, name_of
+from .decoder import AGAIN, AudioError, Decoder, NotFinite, Source, name_of
 
 EXTENSIONS = media.EXTENSIONS | {".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
                                  ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph"}
@@ -205,7 +205,7 @@ def _mono(columns: np.ndarray, name: str) -> np.ndarray:
             mono = sum(columns.T[1:], mono) / np.float32(columns.shape[1])
     peak = max(mono.max(), -mono.min())
     if not np.isfinite(peak):
-        raise AudioError(name, "holds NaN or infinite samples, which spread to every score", "Write it anew.")
+        raise NotFinite(name, "holds NaN or infinite samples, which spread to every score", "Write it anew.")
     if peak > LOUDEST:
         raise AudioError(name, f"floats as large as {peak:.0f}, but their full scale is 1",
                          "Divide by the full scale of the integers they were, 32768 for 16 bits.")

@@ -39,6 +39,10 @@ class AudioError(ValueError):
         return f"{printable(self.name)}: {self.reason}. {self.remedy}"
 
 
+class NotFinite(AudioError):
+    """A recording that can be decoded, but has samples that are NaN or infinite."""
+
+
 class Decoder(soundfile.SoundFile):
     """A SoundFile that only reads on.
 

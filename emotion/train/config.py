@@ -26,6 +26,7 @@ class FitConfig:
     max_epochs: int = 60
     batch_size: int = 16
     longest_seconds: float = 8.0   # longer utterances are cropped to this, elsewhere each epoch
+    shortest_seconds: float = 0.1   # shorter utterances, less than a syllable, are left out
     learning_rate: float = 0.001
     weight_decay: float = 0.01
     warmup_epochs: int = 1   # the learning rate rises linearly to its value
@@ -61,8 +62,8 @@ class FitConfig:
             (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
             (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
             (("teacher_weight",), lambda value: 0 <= value <= 1, "in [0, 1]"),
-            (("focal_gamma", "sex_weight", "most_per_speaker", "warmup_epochs", "weight_decay", "plateau_patience",
-              "stop_patience"), lambda value: value >= 0, "at least 0"),
+            (("focal_gamma", "sex_weight", "most_per_speaker", "shortest_seconds", "warmup_epochs", "weight_decay",
+              "plateau_patience", "stop_patience"), lambda value: value >= 0, "at least 0"),
         ):
             for name in names:
                 if not holds(getattr(self, name)):
@@ -122,7 +123,8 @@ def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """Settings of a YAML file; overrides are `fit.max_epochs=3` and the like.
 
     `extends: other.yaml` in the file takes what it leaves out from another beside it.
-    Raises: FileNotFoundError; SettingError for an unknown name (with the nearest) or a wrong type.
+    Raises: FileNotFoundError; SettingError, naming the file, for an unknown name (with the nearest), a wrong type or
+    what cannot be.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -131,9 +133,14 @@ def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     try:
         merged = OmegaConf.merge(*_family(Path(path)), OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, TypeError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise
+    except (OmegaConfBaseException, YAMLError, AttributeError, OSError, TypeError, ValueError) as error:
         raise SettingError(f"{path} cannot be read: {error}. Correct the YAML.") from None
-    return from_plain(Config, plain)
+    try:
+        return from_plain(Config, plain)
+    except ValueError as error:
+        raise SettingError(f"{' '.join(map(str, (path, *overrides)))}: {error}") from None
 
 
 def _family(path: Path, children: tuple[Path, ...] = ()) -> list:
@@ -141,7 +148,10 @@ def _family(path: Path, children: tuple[Path, ...] = ()) -> list:
     from omegaconf import DictConfig, OmegaConf
 
     if not path.is_file():
-        raise FileNotFoundError(f"no settings file {path}. Give a YAML file such as recipes/ravdess/conf/serial.yaml.")
+        asked = f", which {children[-1]} extends" if children else ""
+        raise FileNotFoundError(
+            f"no settings file {path}{asked}. Give a YAML file such as recipes/ravdess/conf/serial.yaml."
+        )
     path = path.resolve()
     if path in children:
         raise SettingError(f"{path} extends itself: there is no end to it. Correct `extends`.")

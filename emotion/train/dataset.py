@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .. import audio
-from ..datadir import Utterance, open_wav
-from ..labels import Scheme
+from .. import audio, datadir
+from ..datadir import DataError, Utterance, few, open_wav
+from ..labels import OWN, Scheme
+from .config import Config
+
+log = logging.getLogger(__name__)
+
+SILENT_POWER = 1e-9   # -90 dB of full scale, what the last of 16 bits makes; RAVDESS has speech at -63 dB
 
 
 class Batch(NamedTuple):
@@ -28,16 +34,28 @@ class Batch(NamedTuple):
 class Recordings(Dataset):
     """Waveforms of a data directory, read once and kept as long as they fit into memory.
 
-    Raises: LabelError for an emotion outside the scheme, AudioError naming the file.
+    Utterances that teach nothing are left out: without sound, shorter than shortest_seconds, or with samples that are
+    not finite, one of which would make every weight NaN. `left_out` holds their ids by the reason.
+    Raises: LabelError for an emotion outside the scheme, AudioError naming the file that cannot be read, DataError
+    where no utterance is left.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], scheme: Scheme, sample_rate: int, memory_gigabytes: float):
-        self.utterances = list(utterances)
-        self.targets = scheme.indices(utterance.emotion for utterance in self.utterances)
+    def __init__(
+        self, utterances: Sequence[Utterance], scheme: Scheme, sample_rate: int, memory_gigabytes: float,
+        shortest_seconds: float = 0.0,
+    ):
+        scheme.indices(utterance.emotion for utterance in utterances)   # before hours of reading
         self.sample_rate = sample_rate
         self._free_bytes = memory_gigabytes * 2**30
         self._kept: dict[int, np.ndarray] = {}
-        self.num_samples = [len(self.waveform(i)) for i in range(len(self.utterances))]
+        self.utterances: list[Utterance] = []
+        self.num_samples: list[int] = []
+        self.left_out: dict[str, list[str]] = defaultdict(list)
+        for utterance in utterances:
+            self._take(utterance, shortest_seconds)
+        if not self.utterances:
+            raise DataError(f"no utterance is left to learn from: {self.told_left_out}. Look at the recordings.")
+        self.targets = scheme.indices(utterance.emotion for utterance in self.utterances)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -47,16 +65,33 @@ class Recordings(Dataset):
 
     def waveform(self, position: int) -> np.ndarray:
         """float32 (samples,)."""
-        if position in self._kept:
-            return self._kept[position]
-        utterance = self.utterances[position]
-        waveform = audio.read(
-            open_wav(utterance), self.sample_rate, utterance.start_seconds or 0.0, utterance.stop_seconds
-        )
+        return self._kept[position] if position in self._kept else self._read(self.utterances[position])
+
+    @property
+    def told_left_out(self) -> str:
+        """How many utterances were left out, why and which; empty where all take part."""
+        return "; ".join(f"{len(ids)} {reason} ({few(ids)})" for reason, ids in sorted(self.left_out.items()))
+
+    def _take(self, utterance: Utterance, shortest_seconds: float) -> None:
+        """Read it and, if it teaches something, make it the next."""
+        try:
+            waveform = self._read(utterance)
+        except audio.NotFinite:
+            return self.left_out["with NaN or infinite samples"].append(utterance.id)
+        if len(waveform) < shortest_seconds * self.sample_rate:
+            return self.left_out[f"shorter than {shortest_seconds} s"].append(utterance.id)
+        if waveform.var() < SILENT_POWER:   # not the power: a constant is no sound either
+            return self.left_out["without sound"].append(utterance.id)
         if waveform.nbytes <= self._free_bytes:
             self._free_bytes -= waveform.nbytes
-            self._kept[position] = waveform
-        return waveform
+            self._kept[len(self.utterances)] = waveform
+        self.utterances.append(utterance)
+        self.num_samples.append(len(waveform))
+
+    def _read(self, utterance: Utterance) -> np.ndarray:
+        return audio.read(
+            open_wav(utterance), self.sample_rate, utterance.start_seconds or 0.0, utterance.stop_seconds
+        )
 
     def batches(self, buckets: LengthBuckets, longest: int | None = None) -> DataLoader:
         """A loader of Batch; the buckets choose which utterances go together."""
@@ -100,6 +135,41 @@ class Recordings(Dataset):
     def class_counts(self, num_classes: int, most_per_speaker: int = 0) -> np.ndarray:
         """Utterances of each class in an epoch, on average."""
         return np.bincount(self.targets, self.taking_part(most_per_speaker), num_classes)
+
+
+def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tuple[Recordings, Recordings]:
+    """Both sets in memory as far as it goes, told about in the log.
+
+    Raises: DataError where they share a speaker or audio, or the first cannot teach what is asked; what reading raises.
+    """
+    parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
+    datadir.check_disjoint(**parts)
+    free, sets = config.fit.memory_gigabytes, []
+    for name, utterances in parts.items():
+        recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)
+        free -= recordings.kept_gigabytes
+        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).astype(int).tolist()))
+        log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
+        if recordings.left_out:
+            log.warning("%s: left out %s", name, recordings.told_left_out)
+        sets.append(recordings)
+    _check_teaches(sets[0], scheme, train_dir)
+    return sets[0], sets[1]
+
+
+def _check_teaches(train_set: Recordings, scheme: Scheme, train_dir: str) -> None:
+    """Raises DataError for training data that lack a class, or are of one voice alone."""
+    counts = train_set.class_counts(len(scheme.classes))
+    if empty := [name for name, count in zip(scheme.classes, counts) if not count]:
+        raise DataError(
+            f"{train_dir} has no utterance of {few(empty)}, which scheme {scheme.name} tells apart: the model would "
+            f"never answer so. Add some, or set scheme={OWN}, whose classes are the emotions of the data."
+        )
+    if len(train_set.speakers) < 2:
+        raise DataError(
+            f"{train_dir} has one speaker, {train_set.speakers[0]}: what is the emotion and what the voice could not "
+            "be told apart. Add speakers."
+        )
 
 
 class Collate:

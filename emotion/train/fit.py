@@ -29,7 +29,7 @@ from ..hardware import has_bfloat16, keep_freed_memory
 from . import config as settings
 from .callbacks import Ending, Epochs, Stopping, WholeCheckpoints
 from .config import Config, FitConfig
-from .dataset import LengthBuckets, Recordings, some_of_each, with_replacement
+from .dataset import LengthBuckets, Recordings, load, some_of_each, with_replacement
 from .distributed import Processes, processes_of
 from .losses import balanced, softened
 from .system import System
@@ -51,7 +51,7 @@ def train(
     devices, nodes: on how many devices of how many machines, each with a process of its own; left out, as torchrun or
     srun started them, else one. The first process alone writes; the others start from the same command.
     Raises: BusyError where another training is at work in exp_dir; DataError where the two share a speaker or a
-    recording, or init or a teacher was trained on a validation
+    recording, init or a teacher was trained on a validation speaker, or the training data lack a class or a second
     speaker; SettingError where the folder holds an unfinished training with other settings.
     """
     exp_dir = Path(exp_dir)
@@ -71,7 +71,7 @@ def train(
         return model_path
     place = processes.place(device)
     with _quiet(processes.is_first), _alone(exp_dir, processes.is_first):
-        train_set, valid_set = _recordings(config, train_dir, valid_dir, fresh.scheme)
+        train_set, valid_set = load(config, train_dir, valid_dir, fresh.scheme)
         ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
         heard = _heard(ancestors, train_set, valid_set)
         if init:
@@ -192,21 +192,6 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
     one_hot = nn.functional.one_hot(torch.tensor(train_set.targets), len(classes))
     share = config.fit.teacher_weight
     return ((1 - share) * one_hot + share * mean).float()
-
-
-def _recordings(config: Config, train_dir: str, valid_dir: str, scheme: labels.Scheme) -> tuple[Recordings, Recordings]:
-    """Both sets in memory as far as it goes, told about in the log."""
-    parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
-    datadir.check_disjoint(**parts)
-    rate, free = config.frontend.sample_rate, config.fit.memory_gigabytes
-    sets = []
-    for name, utterances in parts.items():
-        recordings = Recordings(utterances, scheme, rate, free)
-        free -= recordings.kept_gigabytes
-        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).astype(int).tolist()))
-        log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
-        sets.append(recordings)
-    return sets[0], sets[1]
 
 
 def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:

@@ -57,7 +57,7 @@ def corpus(tmp_path_factory):
 def quick():
     """Settings of a training of a second: two epochs of three batches, nothing random but the weights."""
     return Config(
-        scheme="emodb4",
+        scheme="own",
         model={
             "name": "serial", "channels": [4, 8], "pools": [[2, 2]] * 2, "stem_stride": [2, 2], "features": 8,
             "lstm_width": 8,

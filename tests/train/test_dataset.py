@@ -7,7 +7,7 @@ import torch
 
 from emotion import audio, labels
 from emotion.audio import AudioError
-from emotion.datadir import Utterance
+from emotion.datadir import DataError, Utterance
 from emotion.labels import LabelError
 from emotion.train.dataset import Collate, LengthBuckets, Recordings, some_of_each
 
@@ -203,7 +203,59 @@ def test_batches_are_the_same_with_and_without_memory(utterances):
         assert all(torch.equal(x, y) for x, y in zip(a, b))
 
 
+# What teaches nothing
+
+@pytest.fixture
+def worthless(tmp_path):
+    """Utterances of 700 samples that teach nothing, by the reason."""
+    bit, noise = 1 / 2**15, np.random.default_rng(2).uniform(-1, 1, 700)
+    found = {}
+    for name, waveform, reason in (
+        ("nan", np.where(np.arange(700) == 350, np.nan, noise), "with NaN or infinite samples"),
+        ("inf", np.where(np.arange(700) == 0, np.inf, noise), "with NaN or infinite samples"),
+        ("zeros", np.zeros(700), "without sound"), ("constant", np.full(700, 0.25), "without sound"),
+        ("last-bit", bit / 2 * np.sign(noise), "without sound"), ("short", noise[:99], "shorter than 0.00625 s"),
+    ):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, waveform, RATE, "FLOAT")
+        found.setdefault(reason, []).append(Utterance(f"s0-{name}", "s0", str(path), "anger"))
+    return found
+
+
+@pytest.mark.parametrize("room", [1.0, 0.0])
+def test_what_teaches_nothing_is_left_out_named_and_counted(utterances, worthless, room):
+    mixed = [utterances[0], *sum(worthless.values(), []), *utterances[1:]]
+    recorded = Recordings(mixed, SCHEME, RATE, room, shortest_seconds=100 / RATE)   # the shortest good one has 100
+    assert recorded.left_out == {reason: [u.id for u in found] for reason, found in worthless.items()}
+    assert recorded.told_left_out == (
+        "1 shorter than 0.00625 s (s0-short); 2 with NaN or infinite samples (s0-inf, s0-nan); "
+        "3 without sound (s0-constant, s0-last-bit, s0-zeros)")
+    plain = recordings(utterances)
+    assert plain.left_out == {} and plain.told_left_out == ""
+    assert (recorded.utterances, recorded.targets, recorded.num_samples) == (
+        plain.utterances, plain.targets, plain.num_samples)
+    for position in range(7):
+        assert np.array_equal(recorded.waveform(position), plain.waveform(position))
+
+
+def test_samples_that_nobody_scaled_are_refused_as_there_is_a_remedy(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(700, 9_000.0), RATE, "FLOAT")
+    with pytest.raises(AudioError, match="full scale is 1. Divide by"):
+        recordings([Utterance("s0-0", "s0", str(tmp_path / "a.wav"), "anger")])
+
+
+def test_faint_speech_is_speech(tmp_path):
+    """The faintest utterance of RAVDESS has a power of -63 dB of full scale."""
+    soundfile.write(tmp_path / "faint.wav", 10 ** (-63 / 20) * np.random.default_rng(1).normal(size=RATE), RATE)
+    assert not recordings([Utterance("s0-0", "s0", str(tmp_path / "faint.wav"), "anger")]).left_out
+
+
 # Refusal
+
+def test_a_directory_of_which_nothing_is_left_is_refused(worthless):
+    with pytest.raises(DataError, match="no utterance is left to learn from: 2 with NaN.*Look at the recordings"):
+        recordings(worthless["with NaN or infinite samples"])
+
 
 def test_an_emotion_outside_the_scheme_is_refused(utterances):
     boredom = Utterance("s0-9", "s0", utterances[0].wav, "boredom")

@@ -1,11 +1,14 @@
 import logging
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from emotion import audio, baseline, checkpoint, cli, datadir, evaluate, labels
@@ -19,7 +22,7 @@ from emotion.train.augment import AugmentConfig
 from emotion.train.dataset import Recordings
 from emotion.train.system import System
 
-SCHEME = labels.scheme("emodb4")
+SCHEME = labels.scheme("own", ["anger", "sadness"])
 
 
 # Known answers
@@ -81,7 +84,7 @@ def test_training_ends_early_where_nothing_gets_better(train, tmp_path, uars):
 def test_memory_is_shared_by_training_and_validation(corpus, train, tmp_path, monkeypatch):
     heard = Recordings(datadir.read(corpus / "train"), SCHEME, 16_000, 0.5)
     rooms, init = [], Recordings.__init__
-    monkeypatch.setattr(Recordings, "__init__", lambda *given: rooms.append(given[-1]) or init(*given))
+    monkeypatch.setattr(Recordings, "__init__", lambda *given: rooms.append(given[4]) or init(*given))
     train(tmp_path, max_epochs=1, memory_gigabytes=0.5)
     assert rooms == [0.5, pytest.approx(0.5 - heard.kept_gigabytes)] and heard.kept_gigabytes > 1e-4
 
@@ -165,7 +168,7 @@ def test_a_training_that_ended_but_could_not_be_written_only_writes(train, tmp_p
 def test_a_finished_training_is_skipped(train, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     model, _ = train(tmp_path, max_epochs=1)
-    monkeypatch.setattr(datadir, "read", None)   # nothing is opened
+    monkeypatch.setattr(audio, "read", None)   # no recording is opened
     again, _ = train(tmp_path, max_epochs=5)
     assert again.fingerprint == model.fingerprint and "training is done, skipped" in caplog.text
 
@@ -187,7 +190,7 @@ def test_lightning_is_quiet_and_left_as_it_was(train, tmp_path, caplog, recwarn)
     levels = [logger.level for logger in loggers]
     caplog.set_level(logging.INFO)
     train(tmp_path, max_epochs=1)
-    assert {record.name for record in caplog.records} == {"emotion.train.fit", "emotion.train.callbacks"}
+    assert {record.name for record in caplog.records} == {f"emotion.train.{name}" for name in ("callbacks", "dataset", "fit")}
     assert not [w for w in recwarn if "lightning" in w.filename or "LeafSpec" in str(w.message)]
     assert [logger.level for logger in loggers] == levels
 
@@ -320,7 +323,7 @@ def test_a_student_learns_its_teachers_answers_beside_the_labels(corpus, quick, 
     alone = evaluate.posteriors(recordings.utterances, Analyzer(parent[1], "cpu")).probabilities
     settings = replace(quick, fit=replace(quick.fit, teacher_weight=0.25, teacher_temperature=1.0))
     targets = fit.taught([parent[1], parent[1]], recordings, settings, "cpu")
-    one_hot = torch.nn.functional.one_hot(torch.tensor(recordings.targets), 4)
+    one_hot = torch.nn.functional.one_hot(torch.tensor(recordings.targets), 2)
     torch.testing.assert_close(targets, (0.75 * one_hot + 0.25 * torch.from_numpy(alone)).float())
     softer = fit.taught([parent[1]], recordings, replace(quick, fit=replace(quick.fit, teacher_weight=1.0)), "cpu")
     assert softer.max(1).values.mean() < torch.from_numpy(alone).max(1).values.mean()
@@ -345,7 +348,7 @@ def test_a_teacher_of_other_classes_is_refused(train, tmp_path, parent):
                              model=checkpoint.build("serial", to_plain(parent[1].model.config),
                                                     parent[1].frontend.config, labels.scheme("mini5")).model),
                      tmp_path / "teacher.safetensors")
-    with pytest.raises(SettingError, match="Give teachers of scheme emodb4"):
+    with pytest.raises(SettingError, match="Give teachers of scheme own"):
         train(tmp_path / "exp", teachers=[tmp_path / "teacher.safetensors"])
 
 
@@ -368,8 +371,37 @@ def test_the_same_audio_in_both_is_refused_whoever_is_said_to_speak(corpus, trai
 def test_an_emotion_outside_the_scheme_is_refused(corpus, train, tmp_path):
     shutil.copytree(corpus / "train", tmp_path / "train")
     datadir.write(tmp_path / "valid", [replace(u, emotion="fear") for u in datadir.read(corpus / "valid")])
-    with pytest.raises(LabelError, match="'fear' has no class in scheme 'emodb4'"):
+    with pytest.raises(LabelError, match="'fear' has no class in scheme 'own'"):
         train(tmp_path / "exp", data=tmp_path)
+
+
+@pytest.mark.parametrize("fault, refusal, remedy", [
+    ({"scheme": "emodb4"}, DataError, "no utterance of happiness, neutral, which scheme emodb4.*set scheme=own"),
+    ({"speakers": ("a",)}, DataError, "has one speaker, a: .*Add speakers"),
+    ({"emotion": "angry"}, LabelError, "unknown emotion 'angry'; the vocabulary is .*Did you mean 'anger'"),
+    ({"emotion": "anger calm"}, LabelError, "unknown emotion 'anger calm'"),
+])
+def test_data_that_cannot_teach_what_is_asked_are_refused(corpus, train, quick, tmp_path, fault, refusal, remedy):
+    shutil.copytree(corpus / "valid", tmp_path / "valid")
+    speakers = fault.get("speakers", ("a", "b", "c"))
+    datadir.write(tmp_path / "train", datadir.subset(datadir.read(corpus / "train"), speakers))
+    if "emotion" in fault:
+        table = tmp_path / "train" / "utt2emotion"
+        table.write_text(table.read_text().replace("anger\n", f"{fault['emotion']}\n", 1))
+    with pytest.raises(refusal, match=remedy):
+        train(tmp_path / "exp", replace(quick, scheme=fault.get("scheme", "own")), data=tmp_path)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_one_utterance_of_nan_is_left_out_and_told_of(corpus, train, tmp_path, caplog):
+    soundfile.write(tmp_path / "nan.wav", np.full(4800, np.nan), 16_000, "FLOAT")
+    soundfile.write(tmp_path / "short.wav", np.random.default_rng(1).normal(size=1599), 16_000)   # 0.1 s is the least
+    bad = [Utterance(f"a-{name}", "a", str(tmp_path / f"{name}.wav"), "anger") for name in ("nan", "short")]
+    datadir.write(tmp_path / "train", datadir.combine([datadir.read(corpus / "train"), bad]))
+    shutil.copytree(corpus / "valid", tmp_path / "valid")
+    model, rows = train(tmp_path / "exp", data=tmp_path, max_epochs=1)
+    assert re.search(r"train: left out 1 shorter than 0.1 s \(a-short\); 1 with NaN .* \(a-nan\)", caplog.text)
+    assert model.card["train_utterances"] == 24 and np.isfinite(rows[0]["train_loss"])
 
 
 def test_a_mistake_in_the_model_is_refused_before_audio_is_read(train, quick, tmp_path, monkeypatch):
@@ -379,9 +411,11 @@ def test_a_mistake_in_the_model_is_refused_before_audio_is_read(train, quick, tm
 
 
 def test_one_command_goes_on_from_a_model_with_emotions_of_ones_own(corpus, parent, tmp_path):
-    """The parent tells emotions of another scheme apart."""
-    folder, before = parent
-    options = ["--train", corpus / "train", "--valid", corpus / "valid", "--exp", tmp_path / "own", "--init", folder]
+    """The first one tells emotions of another scheme apart."""
+    settings, heard = to_plain(parent[1].model.config), parent[1].frontend.config
+    before, file = checkpoint.build("serial", settings, heard, labels.scheme("mini5")), tmp_path / "mini5.safetensors"
+    checkpoint.write(before, file)
+    options = ["--train", corpus / "train", "--valid", corpus / "valid", "--exp", tmp_path / "own", "--init", file]
     few = ["--device", "cpu", "--set", "fit.max_epochs=1", "fit.warmup_epochs=0", "fit.batch_size=8"]
     assert cli.main([*map(str, ["train", *options]), *few]) == 0
     model = checkpoint.read(tmp_path / "own")
