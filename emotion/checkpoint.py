@@ -61,12 +61,7 @@ class Checkpoint:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits of all that decides an answer."""
-        weights = hashlib.sha256()
-        for name, tensor in sorted(_tensors(self).items()):
-            weights.update(name.encode() + tensor.numpy().tobytes())
-        header = _header(self)
-        weights.update(json.dumps([header[key] for key in ("model", "frontend", "scheme", "calibration")]).encode())
-        return weights.hexdigest()[:16]
+        return _fingerprint(_tensors(self), _header(self))
 
 
 def build(name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **further) -> Checkpoint:
@@ -113,8 +108,16 @@ def read(source: str | os.PathLike) -> Checkpoint:
         return _restore(json.loads(metadata["emotion"]), tensors, path)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Copy or train it again.") from error
+
+
+def _fingerprint(tensors: dict, header: dict) -> str:
+    weights = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        weights.update(name.encode() + tensor.numpy().tobytes())
+    weights.update(json.dumps([header[key] for key in ("model", "frontend", "scheme", "calibration")]).encode())
+    return weights.hexdigest()[:16]
 
 
 def _tensors(checkpoint: Checkpoint) -> dict:
@@ -145,6 +148,12 @@ def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
     if header["format"] != FORMAT:
         remedy = "Train it again." if header["format"] < FORMAT else "Install a newer emotion."
         raise CheckpointError(f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. {remedy}")
+    damaged = CheckpointError(
+        f"{path} is damaged: weights or settings are not what was written, so its answers would be others. "
+        "Copy or train it again."
+    )
+    if header["fingerprint"] != _fingerprint(tensors, header):
+        raise damaged   # before a damaged size asks for all memory
     checkpoint = build(
         header["model"]["name"], header["model"]["options"],
         from_plain(FrontendConfig, header["frontend"], "frontend"),
@@ -164,10 +173,7 @@ def _restore(header: dict, tensors: dict, path: Path) -> Checkpoint:
                 f"{path} does not fit its own description: missing {missing}, not expected {unexpected}. "
                 "Copy or train it again."
             )
-    if header["fingerprint"] != checkpoint.fingerprint:
-        raise CheckpointError(
-            f"{path} is damaged: weights or settings are not what was written, so its answers would be others. "
-            "Copy or train it again."
-        )
+    if header["fingerprint"] != checkpoint.fingerprint:   # what is left out in the file has another default now
+        raise damaged
     checkpoint.model.eval()
     return checkpoint

@@ -114,7 +114,7 @@ def words(text: str) -> list[str]:
 
 def table_bytes(rows: Mapping[str, str]) -> bytes:
     """The file that holds these rows: sorted, one space after the id, a newline after every line."""
-    return b"".join(c_order(f"{key} {rows[key]}".rstrip() + "\n") for key in sorted(rows, key=c_order))
+    return b"".join(c_order(f"{key} {rows[key]}").rstrip() + b"\n" for key in sorted(rows, key=c_order))
 
 
 def write_table(path: Path, rows: Mapping[str, str]) -> None:

@@ -90,7 +90,7 @@ def read(path: str | os.PathLike) -> list[Timeline]:
         raise FormatError(f"{path} must end in {' '.join(readers)}; Kaldi's folders are for datadir.read. Rename it.")
     try:
         return readers[_ending(path)](path)
-    except (LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path} is not what its ending says ({error!r}). Write it again, or rename it.") from error
@@ -259,7 +259,13 @@ def _write_parquet(timelines: list[Timeline], path: Path) -> None:
 
 
 def _parquet(path: Path) -> Rows:
-    yield from enumerate(_arrow().parquet.read_table(io.BytesIO(path.read_bytes())).to_pylist(), 1)
+    arrow, content = _arrow(), io.BytesIO(path.read_bytes())
+    try:
+        rows = arrow.parquet.read_table(content).to_pylist()
+    except (OSError, arrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{path} is no whole Parquet file ({reason}). Write it again.") from error
+    yield from enumerate(rows, 1)
 
 
 def _write_jsonl(timelines: list[Timeline], path: Path) -> None:
@@ -270,12 +276,16 @@ def _write_jsonl(timelines: list[Timeline], path: Path) -> None:
 
 def _jsonl(path: Path) -> list[Timeline]:
     answers = []
-    for told in map(json.loads, filter(None, path.read_text(**_TEXT).split("\n"))):
+    for number, told in enumerate(map(json.loads, filter(None, path.read_text(**_TEXT).split("\n"))), 1):
         labels, probabilities = zip(*told["probabilities"].items())
-        parts = [Segment(**part | {"probabilities": (*part["probabilities"].values(),)}) for part in told["segments"]]
+        parts = [
+            Segment(*_times(path, number, part), str(part["label"]), float(part["confidence"]),
+                    (*map(float, part["probabilities"].values()),), part["speaker"])
+            for part in told["segments"]
+        ]
         answers.append(replace(
-            _answer(told["path"], told.get("channel"), labels, parts), probabilities=np.array(probabilities),
-            duration_seconds=told["duration_seconds"], flags=tuple(told["flags"]),
+            _answer(told["path"], told.get("channel"), labels, parts), probabilities=np.array(probabilities, float),
+            duration_seconds=float(told["duration_seconds"]), flags=tuple(told["flags"]),
             unknown_below=math.inf if told["label"] == "unknown" else 0.0,
         ))
     return answers

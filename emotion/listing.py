@@ -43,8 +43,8 @@ class Entry:
             with _open(self.address) as file:
                 file.seek(self.offset)
                 content = _Named(file.read(-1 if self.size is None else self.size))
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+        except (OSError, ValueError) as error:   # ValueError: an address of no kind that fsspec knows
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise audio.AudioError(self.name, f"cannot be fetched ({reason})", "Check its address.") from error
         content.name = self.name
         return audio.read(content, sample_rate, self.start_seconds, self.stop_seconds)
@@ -108,10 +108,13 @@ def _kaldi(directory: Path) -> Iterator[Entry]:
 
 
 def _members(address: str) -> Iterator[Entry]:
-    with _open(address) as file, tarfile.open(fileobj=file) as shard:
-        for member in shard:
-            if member.isfile() and os.path.splitext(member.name)[1].lower() in audio.EXTENSIONS:
-                yield Entry(f"{address}/{member.name}", address, offset=member.offset_data, size=member.size)
+    try:
+        with _open(address) as file, tarfile.open(fileobj=file, mode="r:") as shard:
+            for member in shard:
+                if member.isfile() and os.path.splitext(member.name)[1].lower() in audio.EXTENSIONS:
+                    yield Entry(f"{address}/{member.name}", address, offset=member.offset_data, size=member.size)
+    except tarfile.TarError as error:
+        raise ValueError(f"{address} is cut or no tar file ({error}). Copy it again from its source.") from error
 
 
 def _remote(source: str) -> Iterator[Entry]:

@@ -32,14 +32,17 @@ class MediaDecoder:
             raise MediaError(*MISSING) from None
         self._av, self.label = av, label
         try:
-            self._container = av.open(source)
-        except (av.FFmpegError, OSError) as error:
+            self._container = av.open(source, metadata_errors="replace")
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"FFmpeg cannot open it ({_brief(error)})", AGAIN) from error
         if not self._container.streams.audio:
             self._container.close()
             raise MediaError("has no audio stream", "Give the recording that holds the sound.")
         stream = self._container.streams.audio[0]
-        self.samplerate, self.channels = stream.rate, stream.channels
+        self.samplerate, self.channels = getattr(stream, "rate", 0), getattr(stream, "channels", 0)   # lacking: unknown
+        if not self.samplerate or not self.channels:
+            self._container.close()
+            raise MediaError("has an audio stream that FFmpeg cannot decode", AGAIN)
         self._to_floats = av.AudioResampler("fltp", stream.layout, stream.rate)
         self._pieces = self._decode(stream)
         self._held = np.empty((0, self.channels), np.float32)

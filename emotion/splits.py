@@ -52,7 +52,8 @@ def read(path: str | os.PathLike) -> Split:
     if not folds:
         raise DataError(f"{path} has no folds: nobody would be tested. List them under `folds`.")
     for test, valid in folds:
-        if not test or not valid or len({*test, *valid}) < len(test + valid):
+        are_names = all(isinstance(name, str) for name in test + valid)
+        if not test or not valid or not are_names or len({*test, *valid}) < len(test + valid):
             raise DataError(
                 f"{path}: fold {test}, {valid} must name speakers for both, none twice: a score on a speaker heard "
                 "before says nothing about new ones. Correct it."

@@ -114,7 +114,7 @@ class SegmentConfig:
 def entropy(probabilities: np.ndarray) -> float:
     """Entropy divided by its maximum, in [0, 1]. Shape: (classes,)."""
     present = probabilities[probabilities > 0]
-    spread = float(-(present * np.log(present)).sum() / math.log(len(probabilities)))
+    spread = float(-(present * np.log(present)).sum() / math.log(max(2, len(probabilities))))
     return min(max(0.0, spread), 1.0)  # rounding leaves -0.0 and 1.0000002
 
 

@@ -250,3 +250,13 @@ def test_a_write_that_fails_leaves_the_old_file_alone_and_no_half_one(step, tmp_
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(built().with_calibration(Calibration(utterance=2.0)), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_damaged_size_is_told_before_it_asks_for_memory(tmp_path, monkeypatch):
+    path = written(built(), tmp_path)
+    described = json.loads(json.dumps(checkpoint._header(built())))
+    described["model"]["options"]["lstm_width"] = 10**5   # 160 GB
+    rewritten(path, model=described["model"])
+    monkeypatch.setattr(checkpoint, "build", None)
+    with pytest.raises(CheckpointError, match="is damaged: weights or settings are not what was written"):
+        checkpoint.read(path)

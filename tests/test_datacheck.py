@@ -434,3 +434,9 @@ def test_what_is_written_reads_back_equal(tmp_path, utterances):
     before = files(tmp_path / "data")
     assert datacheck.fix(tmp_path / "data") == (len(utterances), len(utterances))
     assert files(tmp_path / "data") == before
+
+
+def test_a_value_of_a_no_break_space_is_one_to_validate_and_to_fix(data):
+    replace(data / "vad.scp", "a-1 v.ark:1\na-2 v.ark:1", "a-2 v.ark:1\na-1 \xa0")
+    datacheck.fix(data)
+    assert datacheck.validate(data) == [] and "a-1 \xa0\n" in (data / "vad.scp").read_text(encoding="utf-8")

@@ -569,3 +569,29 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(tmp_path, monk
 def test_formats_load_neither_pandas_nor_pyarrow():
     code = "import sys, emotion.formats; print(sorted({'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_damaged_parquet_file_is_refused_by_name(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    write(timeline(), path)
+    content = path.read_bytes()
+    for damaged in (content[:4] + bytes(len(content) - 12) + content[-8:], content[:99], b"PAR1"):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match="a.parquet is no.*Write it again"):
+            read(path)
+
+
+@pytest.mark.parametrize("old, new", [
+    ('"end_seconds": ', '"end_seconds": -'), ('"start_seconds": ', '"start_seconds": 1e9'),
+    ('"probabilities": {', '"probabilities": null, "x": {'), ('"confidence": ', '"confidence": "sure", "x": '),
+    ('"duration_seconds": ', '"duration_seconds": [], "x": '), ('"segments": [', '"segments": [[], '),
+])
+def test_a_line_of_json_that_tells_no_answer_is_refused_by_name(tmp_path, old, new):
+    path = tmp_path / "a.jsonl"
+    write(timeline(), path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(FormatError, match="a.jsonl"):
+        read(path)

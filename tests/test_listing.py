@@ -95,3 +95,18 @@ def test_a_pipe_that_nobody_writes_and_a_device_are_not_waited_for(tmp_path):
     for entry in entries(tmp_path):
         with pytest.raises(audio.AudioError, match="a device, not a file"):
             entry.read(RATE)
+
+
+@pytest.mark.parametrize("address", ["nobody://calls/a.wav", "memory://none/a.wav"])
+def test_an_address_that_leads_nowhere_fails_alone(address):
+    with pytest.raises(audio.AudioError, match=f"{address}: cannot be fetched"):
+        Entry(address, address).read(RATE)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:700], lambda content: b"no tar" + content[6:]])
+def test_a_damaged_shard_is_refused_by_name(calls, tmp_path, damage):
+    with tarfile.open(tmp_path / "calls.tar", "w") as shard:
+        shard.add(calls)
+    (tmp_path / "calls.tar").write_bytes(damage((tmp_path / "calls.tar").read_bytes()))
+    with pytest.raises(ValueError, match="calls.tar is cut or no tar file.*Copy it again"):
+        entries(tmp_path / "calls.tar")

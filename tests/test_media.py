@@ -94,3 +94,30 @@ def test_without_pyav_the_remedy_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioError, match=r"needs PyAV. Install it \(pip install 'emotion\[media\]'\)"):
         audio.read(tmp_path / "call.m4a")
+
+
+def samples(path, **metadata):
+    """Half a second of silence, uncompressed."""
+    with av.open(str(path), "w") as container:
+        container.metadata.update(metadata)
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, RATE // 2), np.int16), "s16", "mono")
+        frame.sample_rate = RATE
+        container.mux([packet for part in (frame, None) for packet in stream.encode(part)])
+    return path
+
+
+@pytest.mark.parametrize("old, new", [(b"\x9f\x81\x01", b"\x9f\x81\x00"), (b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT")])
+def test_a_stream_that_does_not_tell_its_channels_or_has_an_unknown_codec_is_refused(tmp_path, old, new):
+    path = samples(tmp_path / "a.mka")
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(AudioError, match="a.mka: .*Copy it again"):
+        audio.read(path)
+
+
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path):
+    path = samples(tmp_path / "a.mka", title="a title")
+    path.write_bytes(path.read_bytes().replace(b"a title", b"\x85 title"))
+    assert audio.duration(path) == 0.5

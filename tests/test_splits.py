@@ -43,3 +43,10 @@ def test_a_split_file_with_a_fault_is_refused(tmp_path, old, new, remedy):
 def test_a_missing_split_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="is no split file"):
         splits.read(tmp_path / "none.yaml")
+
+
+def test_a_speaker_who_is_no_name_is_refused(tmp_path):
+    path = tmp_path / "split.yaml"
+    path.write_text("name: n\nsource: s\nfolds: [{test: [{a: 1}], valid: ['b']}]")
+    with pytest.raises(DataError, match="split.yaml.*Correct it"):
+        splits.read(path)

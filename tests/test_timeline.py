@@ -205,3 +205,7 @@ def test_an_answer_survives_json():
     for told, part in zip(fields["segments"], answer.segments, strict=True):
         assert Segment(**{**told, "probabilities": tuple(told["probabilities"].values())}) == part
     assert (fields["path"], fields["flags"], fields["duration_seconds"]) == ("call.wav", [], 4.0)
+
+
+def test_one_class_alone_leaves_no_doubt():
+    assert entropy(np.ones(1)) == 0

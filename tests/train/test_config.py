@@ -164,3 +164,15 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 def test_settings_are_plain_data():
     assert to_plain(Config(scheme="mini5"))["augment"]["noise_snr_db"] == [10.0, 30.0]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("scheme: mini5\nfti: {}", "'fti'"), ("scheme: mini5\nfit: {max_epochs: many}", "fit.max_epochs"),
+    ("scheme: mini5\nfrontend: {hop_seconds: 9.0}", "hop_seconds=9.0"), ("7", "Correct the YAML"),
+    ("extends: none.yaml", "no settings file .*none.yaml, which .*settings.yaml extends"),
+])
+def test_every_refusal_names_the_file(tmp_path, text, said):
+    with pytest.raises((SettingError, FileNotFoundError), match=said) as refusal:
+        config.read(written(tmp_path, text), ["fit.clip=2.0"] if "hop" in text else [])
+    assert str(tmp_path / "settings.yaml") in str(refusal.value)
+    assert "hop" not in text or "settings.yaml fit.clip=2.0: " in str(refusal.value)   # what --set adds may be to blame
