@@ -347,7 +347,7 @@ def _kaldi_spans(path: Path) -> Rows:
     beside = path.with_name("utt2spk")
     speakers = dict(datadir.read_table(beside)) if beside.exists() else None
     for number, (utterance, rest) in enumerate(datadir.read_table(path), 1):
-        fields = rest.split()
+        fields = datadir.words(rest)
         if len(fields) != 3 or speakers is not None and utterance not in speakers:
             raise FormatError(f"{path}:{number}: {utterance} {rest} must be <utterance-id> <recording-id> <start> <end>"
                               ", its speaker in utt2spk if that is there. Repair it: `emotion data fix DIR`.")

@@ -100,7 +100,7 @@ def _kaldi(directory: Path) -> Iterator[Entry]:
         return
     for utterance, line in datadir.read_table(directory / "segments"):
         try:
-            recording, start, stop = line.split()
+            recording, start, stop = datadir.words(line)
             yield Entry(utterance, os.path.abspath(wavs[recording]), float(start), float(stop))
         except (ValueError, KeyError):
             raise ValueError(f"{directory / 'segments'}: {utterance} {line} needs <recording> <start> <end>, and the "
