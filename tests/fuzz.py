@@ -39,7 +39,7 @@ from emotion.features import FrontendConfig
 from emotion.timeline import Segment, Timeline
 from emotion.train import config
 
-SLOWEST = 5.0   # seconds of one input; C code that does not come back in twice that is ended
+SLOWEST = 5.0   # seconds of one input; C code that does not come back in four times that is ended
 MEMORY = 1 << 30   # bytes that a target may take beyond what the program itself does
 DOCUMENTED = (ValueError, OSError)   # DataError, FormatError and all others of the package are among them
 GUIDED_BY = ("emotion", "omegaconf", "yaml", "json", "csv", "tarfile")   # modules whose lines count as reached
@@ -333,7 +333,7 @@ def place(told: str) -> str:
     """Where in the package, and as what, an error came up: what is alike is told once."""
     lines = re.findall(r'File "[^"]*/emotion/(\S+?)", line (\d+)', told)
     kind = told.strip().splitlines()[-1].partition(":")[0]
-    return f"{lines[-1] if lines else ''} {kind} {'unnamed' if told.startswith('does not name') else ''}"
+    return f"{lines[-1] if lines else ''} {kind} {'unnamed' if 'does not name the file' in told else ''}"
 
 
 def keep(out: Path, name: str, files: Files, told: str) -> None:
