@@ -11,13 +11,11 @@ import pytest
 import soundfile
 import torch
 from browser import Browser
+from tiny import tiny as untrained
 
-from emotion import checkpoint, labels
-from emotion.features import FrontendConfig
+from emotion import checkpoint
 
 torch.set_num_threads(1)  # two threads on a busy machine are many times slower than one
-
-TINY = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "stem_stride": [2, 2], "features": 8, "lstm_width": 8}
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +30,7 @@ def corpora() -> Path:
 @pytest.fixture
 def tiny() -> checkpoint.Checkpoint:
     """An untrained serial model with random weights, the same each time; it answers at once."""
-    torch.manual_seed(1)
-    return checkpoint.build("serial", TINY, FrontendConfig(num_bands=20), labels.scheme("mini5"))
+    return untrained()
 
 
 @pytest.fixture(scope="session")

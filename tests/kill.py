@@ -103,11 +103,10 @@ TASKS = {
 
 def given(folder: Path) -> None:
     """A corpus in the layout of EMO-DB, data directories of it, recordings, and an untrained model."""
-    import torch
+    from tiny import tiny
 
-    from emotion import checkpoint, datadir, labels
+    from emotion import checkpoint, datadir
     from emotion.datadir import Utterance
-    from emotion.features import FrontendConfig
 
     rng, utterances = np.random.default_rng(1), []
     (folder / "emodb" / "wav").mkdir(parents=True)
@@ -126,11 +125,8 @@ def given(folder: Path) -> None:
     for k in range(30):
         soundfile.write(folder / "wavs" / f"{k:02}.wav", rng.normal(0, 0.1, int(rng.uniform(0.2, 1.5) * RATE)), RATE)
     (folder / "wavs" / "07.wav").write_bytes(b"RIFF, but no more")
-    torch.manual_seed(1)
-    options = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "stem_stride": [2, 2], "features": 8, "lstm_width": 8}
     (folder / "model").mkdir()
-    checkpoint.write(checkpoint.build("serial", options, FrontendConfig(num_bands=20), labels.scheme("emodb4")),
-                     folder / "model" / checkpoint.FILE_NAME)
+    checkpoint.write(tiny("emodb4"), folder / "model" / checkpoint.FILE_NAME)
 
 
 def start(task: Task, folder: Path, file_bytes: int | None = None) -> multiprocessing.Process:

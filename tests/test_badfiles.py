@@ -12,6 +12,7 @@ from pathlib import Path
 import badfiles
 import pytest
 from badfiles import CASES, GOOD, INSIDE, LOCKED, MEDIA, PLAIN, Case
+from tiny import tiny
 
 from emotion import audio, checkpoint, scores, scoring
 from emotion.analyzer import Analyzer, FileError
@@ -42,21 +43,13 @@ print(peak() - before)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """calls/ with all cases and good recordings, good/ with those alone, and a model."""
-    import torch
-    from conftest import TINY
-
-    from emotion import labels
-    from emotion.features import FrontendConfig
-
     home = tmp_path_factory.mktemp("bad")
     for name, cases in (("calls", [*GOOD, *CASES]), ("good", GOOD)):
         (home / name).mkdir()
         badfiles.make(home / name, cases)
     (home / "calls" / INSIDE).parent.mkdir()
     (home / "calls" / INSIDE).write_bytes(PLAIN)
-    torch.manual_seed(1)
-    tiny = checkpoint.build("serial", TINY, FrontendConfig(num_bands=20), labels.scheme("mini5"))
-    checkpoint.write(tiny, home / "model.safetensors")
+    checkpoint.write(tiny(), home / "model.safetensors")
     return home
 
 
@@ -137,8 +130,9 @@ def test_two_threads_say_what_one_says(scored):
     assert scored["1"][2] == scored["2"][2]
 
 
-def test_what_is_good_is_scored_as_without_the_bad(scored, home, analyzer):
-    list(scores.write(analyzer.analyze(home / "good"), home / "good.csv", analyzer))
+def test_what_is_good_is_scored_as_without_the_bad(scored, home, analyzer, monkeypatch):
+    monkeypatch.setattr(scoring, "analyzer_of", lambda options: analyzer)
+    assert main(["score", str(home / "good"), "-o", str(home / "good.csv")]) == 0
     with open(home / "good.csv", **scores.TEXT) as file:
         alone = {Path(row.pop("path")).name: row for row in csv.DictReader(file)}
     among = {Path(row["path"]).name: row for row in scored["1"][2] if Path(row["path"]).name in alone}

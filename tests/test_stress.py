@@ -5,13 +5,12 @@ import re
 import numpy as np
 import pytest
 import soundfile
+from tiny import tiny
 
 from emotion import changes, checkpoint, datadir, metrics, stress
 from emotion.analyzer import Analyzer
-from emotion.checkpoint import build
 from emotion.cli import main
 from emotion.datadir import DataError, Utterance
-from emotion.features import FrontendConfig
 from emotion.labels import Scheme
 from emotion.stress import Check, Stress, _Answers
 
@@ -36,9 +35,7 @@ def found(checks, subject: str, measure: str) -> Check:
 @pytest.fixture
 def model():
     """Random weights, two classes, one voice that it heard."""
-    tiny = {"channels": [4, 8], "pools": [[2, 2], [2, 2]], "stem_stride": [2, 2], "features": 8, "lstm_width": 8}
-    built = build("serial", tiny, FrontendConfig(num_bands=20), Scheme("two", {label: label for label in LABELS}))
-    return dataclasses.replace(built, train_speakers=("heard",))
+    return dataclasses.replace(tiny(Scheme("two", {label: label for label in LABELS})), train_speakers=("heard",))
 
 
 def corpus(path, speakers: str, each: int = 1) -> str:

@@ -153,17 +153,19 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
         if recordings.left_out:
             log.warning("%s: left out %s", name, recordings.told_left_out)
         sets.append(recordings)
-    _check_teaches(sets[0], scheme, train_dir)
+    _check_teaches(sets[0], scheme, train_dir, config.fit.may_lack_classes)
     return sets[0], sets[1]
 
 
-def _check_teaches(train_set: Recordings, scheme: Scheme, train_dir: str) -> None:
+def _check_teaches(train_set: Recordings, scheme: Scheme, train_dir: str, may_lack_classes: bool) -> None:
     """Raises DataError for training data that lack a class, or are of one voice alone."""
     counts = train_set.class_counts(len(scheme.classes))
-    if empty := [name for name, count in zip(scheme.classes, counts) if not count]:
+    empty = [name for name, count in zip(scheme.classes, counts) if not count]
+    if empty and not may_lack_classes:
         raise DataError(
             f"{train_dir} has no utterance of {few(empty)}, which scheme {scheme.name} tells apart: the model would "
-            f"never answer so. Add some, or set scheme={OWN}, whose classes are the emotions of the data."
+            f"never answer so. Add some, or set scheme={OWN}, whose classes are the emotions of the data, or, if it is "
+            "meant, fit.may_lack_classes=true."
         )
     if len(train_set.speakers) < 2:
         raise DataError(

@@ -70,7 +70,7 @@ def train(
             _tell_if_other(resolved, source, exp_dir)
         return model_path
     place = processes.place(device)
-    with _quiet(processes.is_first), _alone(exp_dir, processes.is_first):
+    with _quiet(processes.is_first):
         train_set, valid_set = load(config, train_dir, valid_dir, fresh.scheme)
         ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
         heard = _heard(ancestors, train_set, valid_set)
@@ -82,16 +82,17 @@ def train(
             "teachers": [str(teacher) for teacher in teachers],
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
-        _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
+        with _alone(exp_dir, processes.is_first):
+            _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
 
-        targets = None
-        if teachers:
-            models = [ancestors[str(teacher)] for teacher in teachers]
-            targets = partial(taught, models, train_set, config, device)
-        system = System(fresh, config, train_set, valid_set, seed, targets)
-        epochs = _run(system, config, exp_dir, seed, place, processes)
-        if processes.is_first:
-            _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
+            targets = None
+            if teachers:
+                models = [ancestors[str(teacher)] for teacher in teachers]
+                targets = partial(taught, models, train_set, config, device)
+            system = System(fresh, config, train_set, valid_set, seed, targets)
+            epochs = _run(system, config, exp_dir, seed, place, processes)
+            if processes.is_first:
+                _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
     return model_path
 
 

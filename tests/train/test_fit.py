@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from emotion import audio, baseline, checkpoint, cli, datadir, evaluate, labels
+from emotion import audio, baseline, checkpoint, cli, datadir, evaluate, files, labels
 from emotion.analyzer import Analyzer
 from emotion.datadir import DataError, Utterance
 from emotion.features import FrontendConfig
@@ -190,7 +190,8 @@ def test_lightning_is_quiet_and_left_as_it_was(train, tmp_path, caplog, recwarn)
     levels = [logger.level for logger in loggers]
     caplog.set_level(logging.INFO)
     train(tmp_path, max_epochs=1)
-    assert {record.name for record in caplog.records} == {f"emotion.train.{name}" for name in ("callbacks", "dataset", "fit")}
+    assert {record.name for record in caplog.records} == {
+        f"emotion.train.{name}" for name in ("callbacks", "dataset", "fit")}
     assert not [w for w in recwarn if "lightning" in w.filename or "LeafSpec" in str(w.message)]
     assert [logger.level for logger in loggers] == levels
 
@@ -391,6 +392,16 @@ def test_data_that_cannot_teach_what_is_asked_are_refused(corpus, train, quick, 
     with pytest.raises(refusal, match=remedy):
         train(tmp_path / "exp", replace(quick, scheme=fault.get("scheme", "own")), data=tmp_path)
     assert not (tmp_path / "exp").exists()
+
+
+def test_a_class_that_may_be_lacking_is_an_answer_that_never_comes(train, quick, tmp_path):
+    model, _ = train(tmp_path, replace(quick, scheme="emodb4"), max_epochs=1, may_lack_classes=True)
+    assert model.labels == ("anger", "happiness", "neutral", "sadness")
+
+
+def test_a_second_training_in_the_same_folder_is_refused(train, tmp_path):
+    with files.alone(tmp_path / ".lock"), pytest.raises(files.BusyError, match="another run is writing"):
+        train(tmp_path)
 
 
 def test_one_utterance_of_nan_is_left_out_and_told_of(corpus, train, tmp_path, caplog):
