@@ -43,8 +43,8 @@ def wav(seconds: float, seed: int) -> bytes:
 
 
 def declaring_hours() -> bytes:
-    """A kilobyte whose header declares six hours."""
-    content, size = bytearray(wav(0.02, 0)[:1024]), 6 * 3600 * RATE * 2
+    """A kilobyte whose header declares 24 hours."""
+    content, size = bytearray(wav(0.02, 0)[:1024]), 24 * 3600 * RATE * 2
     content[4:8], content[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
     return bytes(content)
 
