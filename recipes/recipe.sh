@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results
+# --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results; if asked for, 6 stress
 # --corpus DIR   recordings you have: the corpus's folder or any parent of it; nothing is fetched then
 # --conf FILE    features, model and training
 # --emotions A,B...   these alone, in every stage; empty: all that are there
@@ -91,4 +91,8 @@ fi
 if stage 5 "results over all folds and seeds"; then
   emotion results "$root" -o "$root/RESULTS.md"
   log "table in $root/RESULTS.md, pictures in $root/fold*/seed*/*.png"
+fi
+
+if stage 6 "stress: noise, lines, rooms, other voices, and for whom it works"; then
+  emotion stress "$root" "$data" --seed "$seed" --device "$device" -o "$root/stress.html"
 fi

@@ -1,10 +1,12 @@
 import logging
+import pickle
 import re
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,6 +235,21 @@ def test_a_damaged_resume_file_is_refused_by_name(train, tmp_path):
         last.write_bytes(content)
         with pytest.raises(SettingError, match="last.ckpt is damaged .* begin anew"):
             train(tmp_path, max_epochs=2)
+
+
+@pytest.mark.parametrize("save", [pickle.dumps, torch.save], ids=["pickle", "torch"])
+def test_a_resume_file_can_run_nothing(train, tmp_path, save):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    train(tmp_path, max_epochs=1)
+    (tmp_path / "model.safetensors").unlink()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(pickle.dumps(Trap())) if save is pickle.dumps else torch.save({"state_dict": Trap()}, last)
+    with pytest.raises(SettingError, match="last.ckpt is damaged .* begin anew"):
+        train(tmp_path, max_epochs=2)
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_the_patience_of_a_resumed_training_is_that_of_the_settings(train, tmp_path):
