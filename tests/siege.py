@@ -88,7 +88,7 @@ class Siege:
         block = bytes(1 << 16)
         blocks = (block for _ in range(200))   # 13 MB, not declared
         content = blocks if draw.random() < 0.5 else bytes(6_000_000)
-        with suppress(httpx.WriteError):   # the line was cut while it was sent
+        with suppress(httpx.WriteError, httpx.RemoteProtocolError):   # the line was cut while it was sent
             self.refused(http.post("/analyze", content=content, headers={"content-type": f"{FORM}; boundary=x"}))
 
     def slow(self, http: httpx.Client, draw: random.Random) -> None:
