@@ -267,7 +267,7 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     if ensemble:
         found = {0: _ensemble(roots, table)}
     elif len(roots) == 1:
-        found = _by_seed(Path(roots[0]), table)
+        found = by_seed(Path(roots[0]), table)
     else:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
     summaries = {
@@ -287,7 +287,7 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for root in map(Path, roots):
-        found = _by_seed(root, table)
+        found = by_seed(root, table)
         summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
         uar, war, ece = (100 * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
         spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
@@ -306,7 +306,7 @@ def _training_seconds(epochs_csv: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
+def by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
     """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE, the same folds for each seed."""
     found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
     for path in sorted(root.glob(f"fold*/seed*/{table}")):
@@ -323,7 +323,7 @@ def _by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
 def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
     """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test."""
     members: dict[int, list[Posteriors]] = defaultdict(list)
-    found = {str(root): _by_seed(Path(root), table) for root in roots}
+    found = {str(root): by_seed(Path(root), table) for root in roots}
     covered = {root: sorted(next(iter(seeds.values()))) for root, seeds in found.items()}
     if len(set(map(tuple, covered.values()))) > 1:
         raise DataError(f"the folders cover different folds {covered}. Finish the missing trainings first.")

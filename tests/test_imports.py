@@ -44,6 +44,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "scores": "analyzer files settings timeline",
     "report": "analyzer files page timeline",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot timeline",
+    "compare": "datadir evaluate",
 
     "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
 
@@ -73,14 +74,14 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "cli.arguments": "",
     "cli.score": "cli.arguments scoring",
     "cli.show": "analyzer audio checkpoint cli.arguments explain export formats plot scoring serve",
-    "cli.train": "analyzer checkpoint cli.arguments evaluate stress train.config train.fit",
+    "cli.train": "analyzer checkpoint cli.arguments compare evaluate stress train.config train.fit",
     "cli.data": "cli.arguments datacheck datadir splits",
     "cli": "emotion cli.data cli.score cli.show cli.train",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
     "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "explain plot",
-    "captum": "explain", "sklearn": "metrics", "scipy": "changes", "librosa": "",
+    "captum": "explain", "sklearn": "metrics", "scipy": "changes compare", "librosa": "",
     "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",

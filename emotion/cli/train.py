@@ -1,4 +1,4 @@
-"""The commands that make a model and tell how good it is: train, calibrate, evaluate, stress, results."""
+"""The commands that make a model and tell how good it is: train, calibrate, evaluate, stress, results, compare."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ def add(commands) -> None:
     kind.add_argument("--rows", action="store_true", help="one row for each folder, to compare configurations")
     results.add_argument("-o", "--output", metavar="MD", help="also write the table there")
 
+    compare = command(commands, "compare", _compare, "Is one experiment better than another, or is it the speakers?")
+    for name in ("first", "second"):
+        compare.add_argument(name, metavar=f"EXP{1 + (name == 'second')}",
+                             help="folder that holds fold*/seed*/posteriors.csv, or posteriors.csv")
+    compare.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
+    compare.add_argument("-o", "--output", metavar="MD", help="also write the comparison there")
+
 
 def _train(options: argparse.Namespace) -> None:
     from .. import analyzer, checkpoint
@@ -129,6 +136,18 @@ def _results(options: argparse.Namespace) -> None:
         table = rows(options.roots, options.table)
     else:
         table = results(*options.roots, table=options.table, ensemble=options.ensemble)
+    _say(table, options.output)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .. import compare
+
+    names = options.first, options.second
+    compared = compare.compare(*(compare.read(name, options.table) for name in names))
+    _say(compare.page(compared, *names), options.output)
+
+
+def _say(table: str, output: str | None) -> None:
     print(table)
-    if options.output:
-        Path(options.output).write_text(table + "\n", encoding="utf-8")
+    if output:
+        Path(output).write_text(table + "\n", encoding="utf-8")
