@@ -1,8 +1,10 @@
-"""The commands that show or write what a model says: plot, explain, export, convert, report, serve."""
+"""The commands that show or write what a model says, and whether all works here: plot to serve, doctor."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from .arguments import command, computing, share
@@ -67,6 +69,12 @@ def add(commands) -> None:
     )
     computing(serve)
 
+    doctor = command(
+        commands, "doctor", _doctor, "Tell what is installed, what it runs on, and what is broken; exit code 1 if so."
+    )
+    doctor.add_argument("--json", action="store_true", help="the same for programs")
+    computing(doctor)
+
 
 def _plot(options: argparse.Namespace) -> None:
     from .. import audio, plot
@@ -130,3 +138,15 @@ def _serve(options: argparse.Namespace) -> None:
     limits = Limits(max_bytes=round(1e6 * options.max_mb), max_seconds=60 * options.max_minutes)
     name = Path(options.model).name if options.model else "bundled"
     serve(lambda: analyzer_of(options), name, options.host, options.port, limits)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .. import doctor
+
+    findings = list(doctor.examine(options.model, options.device, options.threads))
+    healthy = doctor.healthy(findings)
+    if options.json:
+        print(json.dumps({"healthy": healthy, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        print(doctor.page(findings))
+    return 0 if healthy else 1
