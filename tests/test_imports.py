@@ -15,6 +15,7 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
     **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "models.signature", "train"], ""),
+    "fingerprint": "",
 
     "decoder": "media",
     "audio": "decoder media",
@@ -36,6 +37,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "baseline": "checkpoint features",
     "windows": "audio quality",
     "flow": "windows",
+    "overlap": "audio datadir fingerprint flow",
     "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
     "analyzer": "audio baseline checkpoint engine exported flow quality speech stream timeline windows",
@@ -76,13 +78,13 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "cli.score": "cli.arguments scoring",
     "cli.show": "analyzer audio checkpoint cli.arguments doctor explain export formats plot scoring serve",
     "cli.train": "analyzer checkpoint cli.arguments compare evaluate stress train.config train.fit",
-    "cli.data": "cli.arguments datacheck datadir splits",
+    "cli.data": "cli.arguments datacheck datadir overlap splits",
     "cli": "emotion cli.data cli.score cli.show cli.train",
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
     "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "explain plot",
-    "captum": "explain", "sklearn": "metrics", "scipy": "changes compare", "librosa": "",
+    "captum": "explain", "sklearn": "metrics", "scipy": "changes compare fingerprint", "librosa": "",
     "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",

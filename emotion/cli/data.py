@@ -11,13 +11,19 @@ from .arguments import command
 
 
 def add(commands) -> None:
-    data = commands.add_parser("data", help="Kaldi data directories: validate, fix, split, combine, subset.")
+    data = commands.add_parser("data", help="Kaldi data directories: validate, fix, check, split, combine, subset.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, run, summary in (
         ("validate", _validate, "Check a data directory."),
         ("fix", _fix, "Sort and repair it; originals go to .backup/."),
     ):
         command(actions, name, run, summary).add_argument("directory", metavar="DIR")
+    check = command(
+        actions, "check", _check, "Count classes; fail where directories share a speaker or a recording, by its sound."
+    )
+    check.add_argument("directories", metavar="DIR", nargs="+",
+                       help="such as train, valid and test; one alone: no recording may be of two of its speakers")
+    check.add_argument("--strict-text", action="store_true", help="fail for a sentence they share too (default: warn)")
     split = command(actions, "split", _split, "Write OUT/fold<k>/{train,valid,test} after a split file.")
     split.add_argument("directory", metavar="DIR")
     split.add_argument("split", metavar="SPLIT.yaml")
@@ -51,6 +57,21 @@ def _fix(options: argparse.Namespace) -> None:
 
     kept, total = fix(options.directory)
     print(f"kept {kept} utterances out of {total}; old files are kept in {options.directory}/.backup")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .. import datadir, overlap
+
+    parts = {directory: datadir.read(directory) for directory in options.directories}
+    print(overlap.counts(parts))
+    if len(parts) == 1:
+        parts = overlap.by_speaker(*parts.values())
+    sentences = overlap.shared_texts({directory: overlap.texts(directory) for directory in options.directories})
+    errors = overlap.shared_speakers(parts) + overlap.shared_recordings(parts)
+    errors, warnings = (errors + sentences, []) if options.strict_text else (errors, sentences)
+    for line in (*(f"warning: {warning}" for warning in warnings), *errors):
+        print(f"emotion data check: {line}", file=sys.stderr)
+    return 1 if errors else 0
 
 
 def _split(options: argparse.Namespace) -> None:

@@ -440,7 +440,7 @@ def test_a_corpus_that_is_there_is_prepared_and_nothing_is_fetched(recipe, file,
     assert f"my corpus/{file}.wav" in (tmp_path / "recipes" / recipe / "data/all/wav.scp").read_text()
     split = SPLITS[recipe]
     split_call = f"data split data/all conf/splits/{split}.yaml data/{split}"
-    assert recipes.calls() == ["data validate data/all", split_call]
+    assert recipes.calls() == ["data validate data/all", split_call, "data check data/all"]
 
 
 @pytest.mark.parametrize("recipe", ["emodb", "nemo"])
@@ -454,7 +454,15 @@ def test_a_corpus_can_be_cut_to_some_emotions(recipe, recipes, tmp_path):
         "data validate data/all",
         f"data subset data/all {data}/all --emotions anger,happiness",
         f"data split {data}/all conf/splits/{SPLITS[recipe]}.yaml {data}",
+        f"data check {data}/all",
     ]
+
+
+def test_a_recording_of_two_speakers_is_told_and_the_recipe_goes_on(recipes, tmp_path):
+    command(tmp_path / "bin/emotion", 'if [ "$1 $2" = "data check" ]; then exit 1; fi')
+    soundfile.write(tmp_path / "03a01Fa.wav", np.full(1600, 0.1), 16000)
+    result = recipes("emodb", "--stop-stage", "1", "--corpus", str(tmp_path))
+    assert result.returncode == 0 and "warning: a fold may test a recording that it was trained on" in result.stdout
 
 
 def test_variants_of_a_corpus_are_in_the_names_of_data_and_experiments(recipes, tmp_path):
