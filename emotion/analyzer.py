@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import audio
+from . import audio, sources
 from .exported import Exported
 from .flow import answered
 from .quality import Quality
@@ -92,6 +92,11 @@ class Analyzer:
         return self._engine.labels
 
     @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Arousal and the like, where the model answers them: the names in Timeline.dimensions."""
+        return self._engine.dimensions
+
+    @property
     def sample_rate(self) -> int:
         """Rate in Hz at which the model hears; recordings of any rate are resampled to it."""
         return self._engine.sample_rate
@@ -122,21 +127,15 @@ class Analyzer:
         if channels not in CHANNELS:
             raise ValueError(f"channels={channels!r} must be one of {', '.join(CHANNELS)}.")
         separate = channels == "separate"
-        if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-            several, one = ((path, "") for path in audio.find(source)), False
-        elif isinstance(source, Iterator) and not _is_file(source) or (
-            isinstance(source, (list, tuple)) and not _is_numbers(source)
-        ):
-            several, one = ((item, f"array {i}") for i, item in enumerate(source)), False
-        else:
-            several, one = [(source, "array")], True
+        several, one = sources.listed(source)
         if spans is not None:
             if not one or separate:
                 raise ValueError("spans are of one recording, its channels mixed. Analyze one, with channels='mix'.")
             return self._turns(source, sample_rate, spans, statistics)
         recordings = (
             replace(recording, statistics=statistics)
-            for item, name in several for recording in self._recordings(item, sample_rate, name, separate)
+            for item, name in several
+            for recording in sources.recordings(item, sample_rate, self.sample_rate, name, separate)
         )
         answers = self._results(recordings, keep_errors=not one)
         if not one:
@@ -219,34 +218,21 @@ class Analyzer:
         checkpoint = self._in_torch.checkpoint
         if isinstance(recordings, (str, os.PathLike)) and Path(recordings).is_dir():
             recordings = audio.find(recordings)
-        elif not isinstance(recordings, (list, tuple)) or _is_numbers(recordings):
+        elif not isinstance(recordings, (list, tuple)) or sources.is_numbers(recordings):
             recordings = [recordings]
         return statistics(checkpoint, (
             np.concatenate(list(recording.blocks()))
-            for item in recordings for recording in self._recordings(item, sample_rate, "array", separate=False)
+            for item in recordings
+            for recording in sources.recordings(item, sample_rate, self.sample_rate, "array", separate=False)
         ))
-
-    def _recordings(self, source: Any, sample_rate: int | None, name: str, separate: bool) -> Iterator[Recording]:
-        """One recording, or one for each channel."""
-        if _is_file(source):
-            name = _name(source)
-            blocks = partial(audio.blocks, source, self.sample_rate)
-        else:
-            def blocks(channel: int | None = None) -> list[np.ndarray]:
-                return [audio.from_array(source, _given(sample_rate), self.sample_rate, name, channel)]
-        if separate:
-            for k in range(1, _num_channels(source) + 1):
-                yield Recording(name, partial(blocks, channel=k), channel=k)
-        else:
-            yield Recording(name, blocks)
 
     def _turns(self, source: Any, sample_rate: int | None, spans: Sequence[Span], statistics) -> Timeline:
         """Each span as an utterance by itself, put together to one answer."""
-        if _is_file(source):
-            name, duration = _name(source), audio.duration(source)
+        if sources.is_file(source):
+            name, duration = sources.name_of(source), audio.duration(source)
             heard = partial(audio.read, source, self.sample_rate)
         else:
-            name, waveform = "array", audio.from_array(source, _given(sample_rate), self.sample_rate)
+            name, waveform = "array", audio.from_array(source, sources.given(sample_rate), self.sample_rate)
             duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
         ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
         recordings = [
@@ -280,7 +266,8 @@ class Analyzer:
                 chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
                 speech = at(self._times(count), answers.speech[i, :chunks])
             embedding = None if answers.embeddings is None else answers.embeddings[i]
-            window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding)
+            further = () if answers.dimensions is None else (answers.dimensions[i], answers.step_dimensions[i, :count])
+            window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding, *further)
 
     def _times(self, count: int) -> np.ndarray:
         return self._engine.first_step_seconds + self.step_seconds * np.arange(count)
@@ -291,7 +278,7 @@ class Analyzer:
     def _result(self, job: Job) -> Timeline | FileError:
         if job.failure:
             return FileError(job.recording.name, f"{job.failure.reason}. {job.failure.remedy}")
-        steps, speech = job.joined()
+        steps, speech, step_dimensions = job.joined()
         # the share of a window in the answer is what is spoken in it, or all where nobody speaks
         shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in speech])
         if not shares.any():
@@ -308,12 +295,17 @@ class Analyzer:
             step_speech=speech,
             segments=segment(
                 steps, self.labels, self.step_seconds, duration, self.segments, spoken,
-                self._engine.first_step_seconds,
+                self._engine.first_step_seconds, step_dimensions,
             ),
             flags=self._flags(job.quality, speech, duration),
             unknown_below=self._engine.unknown_below,
             channel=job.recording.channel,
             embedding=_mean([window.embedding for window in job.windows], shares),
+            dimensions={
+                name: float(np.average([window.dimensions[k] for window in job.windows], weights=shares))
+                for k, name in enumerate(self.dimensions)
+            },
+            step_dimensions=step_dimensions,
         )
 
     def _flags(self, quality: Quality, speech: np.ndarray, duration: float) -> tuple[str, ...]:
@@ -332,30 +324,34 @@ class Analyzer:
         turns = tuple(
             Segment(
                 span.start_seconds, span.end_seconds, answer.label, answer.confidence,
-                tuple(answer.probabilities.tolist()), span.speaker,
+                tuple(answer.probabilities.tolist()), span.speaker, tuple(answer.dimensions.values()),
             )
             for span, answer in zip(spans, answers)
         )
         flags = {flag for answer in answers for flag in answer.flags} - {"short"}  # of turns it is no news
+        shares = [answer.duration_seconds for answer in answers]
         return Timeline(
             name=name,
             labels=self.labels,
             duration_seconds=duration,
-            probabilities=np.average(
-                [answer.probabilities for answer in answers], axis=0, weights=[a.duration_seconds for a in answers]
-            ),
+            probabilities=np.average([answer.probabilities for answer in answers], axis=0, weights=shares),
             step_times=np.concatenate([span.start_seconds + a.step_times for span, a in zip(spans, answers)]),
             step_probabilities=np.concatenate([answer.step_probabilities for answer in answers]),
             step_speech=np.concatenate([answer.step_speech for answer in answers]),
             segments=turns,
             flags=tuple(sorted(flags)),
             unknown_below=self._engine.unknown_below,
-            embedding=_mean([a.embedding for a in answers], [a.duration_seconds for a in answers]),
+            embedding=_mean([answer.embedding for answer in answers], shares),
+            dimensions={
+                name: float(np.average([answer.dimensions[name] for answer in answers], weights=shares))
+                for name in self.dimensions
+            },
+            step_dimensions=np.concatenate([a.step_dimensions for a in answers]) if self.dimensions else None,
         )
 
 
-def _mean(embeddings: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:
-    return None if embeddings[0] is None else np.average(embeddings, axis=0, weights=shares)
+def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:
+    return None if vectors[0] is None else np.average(vectors, axis=0, weights=shares)
 
 
 def _engine(model: Any, device: str, detects: bool, alone: bool) -> Engine | Exported:
@@ -379,33 +375,3 @@ def _engine(model: Any, device: str, detects: bool, alone: bool) -> Engine | Exp
         raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
                          "give the model that it was exported from.")
     return model
-
-
-def _is_file(source: Any) -> bool:
-    return isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read")
-
-
-def _name(source: Any) -> str:
-    return str(getattr(source, "name", "audio stream")) if hasattr(source, "read") else os.fsdecode(source)
-
-
-def _num_channels(source: Any) -> int:
-    if not _is_file(source):
-        return 1 if np.ndim(source) < 2 else min(np.shape(source))
-    try:
-        return audio.num_channels(source)
-    except audio.AudioError:
-        return 1  # reading it will say why
-
-
-def _given(sample_rate: int | None) -> int:
-    if sample_rate is None:
-        raise ValueError(
-            "an array needs its sample_rate in Hz: at a wrong rate the voice is another. "
-            "Call analyze(waveform, sample_rate=...)."
-        )
-    return sample_rate
-
-
-def _is_numbers(source: list | tuple) -> bool:
-    return len(source) > 0 and isinstance(source[0], (int, float, np.number))

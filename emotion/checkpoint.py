@@ -55,6 +55,11 @@ class Checkpoint:
         """Class names in the order of the outputs."""
         return self.scheme.classes
 
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Arousal and the like, in the order of the outputs; () of a model of classes alone."""
+        return self.model.config.dimensions
+
     def with_calibration(self, calibration: Calibration) -> Checkpoint:
         return replace(self, calibration=calibration)
 
@@ -72,8 +77,10 @@ def build(name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **
 
 
 def options(checkpoint: Checkpoint) -> dict:
-    """The options of the model as plain data, defaults and all."""
-    return to_plain(checkpoint.model.config)
+    """The options of the model as plain data, defaults and all but the dimensions of a model that has none: so the
+    fingerprints of models stay those of the time before there were any."""
+    options = to_plain(checkpoint.model.config)
+    return {name: value for name, value in options.items() if name != "dimensions" or value}
 
 
 def write(checkpoint: Checkpoint, path: str | os.PathLike) -> None:

@@ -96,7 +96,7 @@ class _Scorer:
         heard = (Recording(name, lambda w=waveform: [w]) for name, waveform, error in part if not error)
         answers = {answer.name: answer for answer in self._analyzer.run(heard)}
         told = [_row(name, answers.get(name), error) for name, _, error in part]
-        _write(self._folder, told, self._analyzer.labels)
+        _write(self._folder, told, scores.columns(self._analyzer.labels, dimensions=self._analyzer.dimensions))
         seconds = sum(answer.duration_seconds for answer in answers.values() if not isinstance(answer, FileError))
         return {"recordings": len(told), "seconds": seconds, "failed": sum(bool(row["error"]) for row in told)}
 
@@ -123,14 +123,14 @@ def _row(name: str, answer, error: str) -> dict[str, Any]:
     return {**scores.row(answer), "error": ""}
 
 
-def _write(folder: Path, rows: Sequence[dict], labels: Sequence[str]) -> None:
+def _write(folder: Path, rows: Sequence[dict], names: Sequence[str]) -> None:
     import pyarrow as arrow
     import pyarrow.parquet
 
     text = {"path", "label", "flags", "error"}
     columns = {
         name: arrow.array([None if name not in row else told(row[name]) for row in rows], kind)
-        for name in (*scores.columns(labels), "error")
+        for name in (*names, "error")
         for told, kind in [(_text, arrow.string()) if name in text else (float, arrow.float64())]
     }
     path = folder / f"part-{_key([row['path'] for row in rows])}.parquet"

@@ -33,7 +33,6 @@ from . import files, labels
 _UTF8 = "utf-8", "surrogateescape"   # names need not be UTF-8
 _FIX = "See all faults with `emotion data validate DIR`, repair with `emotion data fix DIR`."
 _LEAK = "a score on a speaker heard before says nothing about new ones. Give each speaker to one split."
-RATINGS = ("arousal", "valence", "dominance")
 
 
 class DataError(ValueError):
@@ -81,7 +80,7 @@ class Utterance:
         if self.sex not in (None, "m", "f"):
             raise DataError(f"sex {self.sex!r} of {self.speaker} must be m or f, as in spk2gender. Correct it, "
                             "or leave it out.")
-        for name in RATINGS:
+        for name in labels.DIMENSIONS:
             if (rating := getattr(self, name)) is not None:
                 if not 0 <= rating <= 1:
                     raise DataError(f"{name} {rating} of {self.id} must be from 0 to 1. Rescale it.")
@@ -160,7 +159,7 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
         spans = {u: (u, None, None) for u in speakers}
     durations = _column(directory / "utt2dur", speakers, optional=True)
     sexes = _column(directory / "spk2gender", dict.fromkeys(speakers.values(), ""), "speaker", optional=True)
-    ratings = {name: _column(directory / f"utt2{name}", speakers, optional=True) for name in RATINGS}
+    ratings = {name: _column(directory / f"utt2{name}", speakers, optional=True) for name in labels.DIMENSIONS}
     votes = _column(directory / "utt2votes", speakers, optional=True)
     pipes = [recording for recording, wav in wavs.items() if wav.endswith("|")]
     if pipes and not allow_pipes:
@@ -241,7 +240,7 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
         "segments": segments,
         "wav.scp": {u: wav for wav, u in recordings.items()} or {u.id: u.wav for u in utterances},
         "utt2votes": _if_any({u.id: labels.write_votes(u.votes) if u.votes else None for u in utterances}),
-        **{f"utt2{name}": _if_any({u.id: getattr(u, name) for u in utterances}) for name in RATINGS},
+        **{f"utt2{name}": _if_any({u.id: getattr(u, name) for u in utterances}) for name in labels.DIMENSIONS},
     }
     directory.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():

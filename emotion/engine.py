@@ -12,7 +12,7 @@ from torch import Tensor
 from .blocks import folded
 from .checkpoint import Checkpoint
 from .detector import SpeechDetector
-from .exported import Answers
+from .exported import FURTHER, Answers
 from .hardware import channels_last, choose_device
 from .prosody import pitch
 
@@ -36,6 +36,7 @@ class Engine:
         self._frontend = checkpoint.frontend.to(self.device).eval()
         settings, reach = checkpoint.frontend.config, self._model.reach
         self.labels, self.sample_rate = checkpoint.labels, settings.sample_rate
+        self.dimensions = checkpoint.dimensions
         self.unknown_below = checkpoint.calibration.unknown_below
         self.step_samples = reach.hop * settings.hop_samples
         self.first_step_seconds = reach.centre * settings.hop_samples / settings.sample_rate
@@ -62,6 +63,7 @@ class Engine:
             output.step_lengths.cpu().numpy(),
             None if self._detector is None else self._detector(batch, self.sample_rate).cpu().numpy(),
             output.heads["embedding"].float().cpu().numpy(),
+            *(output.heads[name].cpu().numpy() for name in FURTHER if self.dimensions),
         )
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from .analyzer import Analyzer, FileError, Recording
 from .calibration import Calibration, fit_temperature, fit_threshold
 from .datadir import DataError, Utterance
 from .files import TEXT
+from .ratings import TABLE, Ratings, against_votes, told
 from .timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -152,16 +153,27 @@ def posteriors(utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequ
 
     Raises: LabelError for an emotion outside the scheme, ValueError for a speed that nobody speaks at.
     """
+    return answers(utterances, analyzer, speeds)[0]
+
+
+def answers(
+    utterances: Sequence[Utterance], analyzer: Analyzer, speeds: Sequence[float],
+) -> tuple[Posteriors, Ratings | None]:
+    """What `posteriors` gives, and the dimensions beside their ratings, where the model has any."""
     if not speeds or not all(0.5 <= speed <= 2 for speed in speeds):
         raise ValueError(f"speeds={list(speeds)} must hold factors from 0.5 to 2: beyond, no voice is left. "
                          "Use 0.9,1,1.1.")
     targets = analyzer.checkpoint.scheme.indices(u.emotion for u in utterances)  # first: refused before all is scored
     changes = [at_speed(speed, analyzer.sample_rate) for speed in speeds]
-    views = [[answer.probabilities for answer in timelines(utterances, analyzer, change)] for change in changes]
-    return Posteriors(
-        tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels,
-        np.array(targets), np.mean(views, axis=0),
+    views = [timelines(utterances, analyzer, change) for change in changes]
+    named = Posteriors(
+        tuple(u.id for u in utterances), tuple(u.speaker for u in utterances), analyzer.labels, np.array(targets),
+        np.mean([[answer.probabilities for answer in view] for view in views], axis=0),
     )
+    if not analyzer.dimensions:
+        return named, None
+    said = np.mean([[list(answer.dimensions.values()) for answer in view] for view in views], axis=0)
+    return named, Ratings.of(utterances, analyzer.dimensions, said)
 
 
 def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_back: float = 0.0) -> Calibration:
@@ -207,8 +219,10 @@ def evaluate(
 ) -> dict:
     """Score the test speakers once: posteriors.csv, scores.json and confusion.png in the folder `out`.
 
+    Of a model with dimensions also dimensions.csv, and in scores.json `dimensions`: the CCC of each. Where listeners
+    have voted, `votes` there says how well the answers fit their votes (ratings.against_votes).
     exp_dir: an experiment folder, which is where `out` is if left out; or a model file, which needs it.
-    With other speeds (test-time averaging) the three are called posteriors_speeds.csv and so on.
+    With other speeds (test-time averaging) the tables are called posteriors_speeds.csv and so on.
     Raises DataError where the model has heard a speaker in training or validation, unless allowed; and where the folder
     holds the scores of other data.
     """
@@ -230,13 +244,22 @@ def evaluate(
         if scores.get("data") != str(directory):
             raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
     out.mkdir(parents=True, exist_ok=True)
-    answers = posteriors(utterances, Analyzer(model, device), speeds)
-    answers.write(out / f"posteriors{kind}.csv")
-    scores = _strict({**source, **answers.summary()})
-    plot.confusion(np.array(scores["confusion"]), answers.labels, out / f"confusion{kind}.png")
+    named, rated = answers(utterances, Analyzer(model, device), speeds)
+    named.write(out / f"posteriors{kind}.csv")
+    scores = {**source, **named.summary()}
+    if rated is not None:
+        rated.write(out / f"{TABLE}{kind}.csv")
+        scores["dimensions"] = rated.summary()
+    if votes := against_votes(utterances, model.scheme, named.probabilities):
+        scores["votes"] = votes
+    scores = _strict(scores)
+    plot.confusion(np.array(scores["confusion"]), named.labels, out / f"confusion{kind}.png")
     with files.whole(done) as file:
         json.dump(scores, file, indent=1)
-    log.info("%s: UAR %.3f, WAR %.3f on %d utterances", out, scores["uar"], scores["war"], len(utterances))
+    if len(named.labels) > 1:
+        log.info("%s: UAR %.3f, WAR %.3f on %d utterances", out, scores["uar"], scores["war"], len(utterances))
+    for line in told(scores):
+        log.info("%s: %s", out, line)
     return scores
 
 
@@ -264,17 +287,19 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     ensemble: all models of a fold answer together, by the mean of their posteriors; then of several folders too.
     Raises DataError where there are none, or where seeds do not cover the same folds.
     """
-    if ensemble:
-        found = {0: _ensemble(roots, table)}
-    elif len(roots) == 1:
-        found = by_seed(Path(roots[0]), table)
-    else:
+    if not ensemble and len(roots) != 1:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
-    summaries = {
-        "ensemble" if ensemble else f"seed {seed}": Posteriors.pool(list(folds.values())).summary()
-        for seed, folds in sorted(found.items())
-    }
-    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(found.values()))))])
+    named, rated = (
+        {0: _ensemble(roots, table, read)} if ensemble else by_seed(Path(roots[0]), table, read)
+        for read in (Posteriors.read, Ratings.beside)
+    )
+    summaries = {}
+    for seed, folds in sorted(named.items()):
+        summary = Posteriors.pool(list(folds.values())).summary()
+        if all(rated[seed].values()):
+            summary["dimensions"] = Ratings.pool(list(rated[seed].values())).summary()
+        summaries["ensemble" if ensemble else f"seed {seed}"] = summary
+    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(named.values()))))])
 
 
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
@@ -306,12 +331,12 @@ def _training_seconds(epochs_csv: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
+def by_seed(root: Path, table: str, read: Callable[[Path], Any] = Posteriors.read) -> dict[int, dict[int, Any]]:
     """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE, the same folds for each seed."""
-    found: dict[int, dict[int, Posteriors]] = defaultdict(dict)
+    found: dict[int, dict[int, Any]] = defaultdict(dict)
     for path in sorted(root.glob(f"fold*/seed*/{table}")):
         if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
-            found[int(numbers[2])][int(numbers[1])] = Posteriors.read(path)
+            found[int(numbers[2])][int(numbers[1])] = read(path)
     if not found:
         raise DataError(f"no fold*/seed*/{table} below {root}. Run `emotion evaluate` first.")
     if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
@@ -320,10 +345,13 @@ def by_seed(root: Path, table: str) -> dict[int, dict[int, Posteriors]]:
     return found
 
 
-def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
-    """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test."""
-    members: dict[int, list[Posteriors]] = defaultdict(list)
-    found = {str(root): by_seed(Path(root), table) for root in roots}
+def _ensemble(roots: Sequence[str | Path], table: str, read: Callable[[Path], Any]) -> dict[int, Any]:
+    """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test.
+
+    None where a member has no such table.
+    """
+    members: dict[int, list] = defaultdict(list)
+    found = {str(root): by_seed(Path(root), table, read) for root in roots}
     covered = {root: sorted(next(iter(seeds.values()))) for root, seeds in found.items()}
     if len(set(map(tuple, covered.values()))) > 1:
         raise DataError(f"the folders cover different folds {covered}. Finish the missing trainings first.")
@@ -331,7 +359,7 @@ def _ensemble(roots: Sequence[str | Path], table: str) -> dict[int, Posteriors]:
         for folds in seeds.values():
             for k, part in folds.items():
                 members[k].append(part)
-    return {k: Posteriors.mean(parts) for k, parts in members.items()}
+    return {k: type(parts[0]).mean(parts) if all(parts) else None for k, parts in members.items()}
 
 
 def _rows(summaries: dict[str, dict]) -> list[str]:
@@ -342,22 +370,31 @@ def _rows(summaries: dict[str, dict]) -> list[str]:
         cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else float("nan")]
         lines.append(f"| {name} | " + " | ".join("-" if np.isnan(c) else f"{c:.{digits}f}" for c in cells) + " |")
 
-    for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
-        add(name, [summary[key] for summary in summaries.values()])
-    add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
-    for label in next(iter(summaries.values()))["per_class"]:
-        add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
+    labels = list(next(iter(summaries.values()))["per_class"])
+    if len(labels) > 1:
+        for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
+            add(name, [summary[key] for summary in summaries.values()])
+        add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
+        for label in labels:
+            add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
+    rated = [summary.get("dimensions", {}) for summary in summaries.values()]
+    for name in dict.fromkeys(name for found in rated for name in found):
+        add(f"CCC {name}", [found.get(name, {"ccc": np.nan})["ccc"] for found in rated], scale=1, digits=3)
     return lines
 
 
 def _note(summaries: dict[str, dict], folds: int) -> str:
     name, first = next(iter(summaries.items()))
     present = np.isfinite(list(first["per_class"].values())).sum()
-    interval = "" if first["num_speakers"] == 1 else (
-        f"; 95 % interval of UAR over speakers ({name}): "
-        f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"
+    has_classes = len(first["per_class"]) > 1
+    spans = {"UAR": f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"} if has_classes else {}
+    for key, found in first.get("dimensions", {}).items():
+        spans[f"CCC {key}"] = f"{found['ccc_low']:.3f} to {found['ccc_high']:.3f}"
+    interval = "" if first["num_speakers"] == 1 else "; 95 % interval " + ", ".join(
+        f"of {what} over speakers ({name}): {span}" for what, span in spans.items()
     )
     return (
         f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
-        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}. Chance is {100 / present:.1f}."
+        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}."
+        + (f" Chance is {100 / present:.1f}." if has_classes else "")
     )

@@ -12,18 +12,22 @@ import numpy as np
 FORMAT = 1
 INPUTS = ("waveforms", "num_samples")
 OUTPUTS = ("logits", "step_logits", "step_lengths", "speech")
+FURTHER = ("dimensions", "step_dimensions")   # outputs of a model that has dimensions, behind the others
 
 
 class Answers(NamedTuple):
     """Shape: probabilities (batch, classes); step_probabilities (batch, steps, classes), of which the first
     step_lengths (batch,) count; speech (batch, chunks), the probability that somebody speaks in each chunk, or None
-    where nobody asked for it; embeddings (batch, features), which an exported model has not."""
+    where nobody asked for it; embeddings (batch, features), which an exported model has not; dimensions (batch,
+    dimensions) and step_dimensions (batch, steps, dimensions), None from a model without."""
 
     probabilities: np.ndarray
     step_probabilities: np.ndarray
     step_lengths: np.ndarray
     speech: np.ndarray | None
     embeddings: np.ndarray | None = None
+    dimensions: np.ndarray | None = None
+    step_dimensions: np.ndarray | None = None
 
 
 class Exported:
@@ -55,6 +59,7 @@ class Exported:
             raise ValueError(f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. {remedy}")
         self.name: str = header["name"]
         self.labels: tuple[str, ...] = tuple(header["labels"])
+        self.dimensions: tuple[str, ...] = tuple(header.get("dimensions", ()))   # only where the model has some
         self.sample_rate: int = header["sample_rate"]
         self.step_samples: int = header["step_samples"]
         self.first_step_seconds: float = header["first_step_seconds"]
@@ -77,10 +82,11 @@ class Exported:
         if num_samples.min() < 1:
             raise ValueError("an utterance of 0 samples has no spectrogram. Leave it out of the batch.")
         inputs = dict(zip(INPUTS, (np.asarray(waveforms, np.float32), num_samples)))
-        logits, step_logits, step_lengths, speech = self._session.run(OUTPUTS, inputs)
+        wanted = OUTPUTS + FURTHER if self.dimensions else OUTPUTS
+        logits, step_logits, step_lengths, speech, *further = self._session.run(wanted, inputs)
         return Answers(
             _softmax(logits, self._calibration["utterance"]), _softmax(step_logits, self._calibration["step"]),
-            step_lengths, speech,
+            step_lengths, speech, None, *further,
         )
 
 

@@ -17,6 +17,9 @@ EMOTIONS = (
 )
 
 
+DIMENSIONS = ("arousal", "valence", "dominance")   # what listeners rate beside, or instead of, naming an emotion
+
+
 class LabelError(ValueError):
     """A label outside the vocabulary or outside the scheme."""
 
@@ -47,8 +50,20 @@ class Scheme:
         """Output index of each canonical emotion."""
         return [self.index(emotion) for emotion in emotions]
 
+    def shares(self, votes: Iterable[tuple[str, int]]) -> tuple[float, ...]:
+        """Share of each class in the votes of listeners; () where none of them is for an emotion that it accepts.
 
-OWN = "own"
+        Votes for an emotion that it does not accept are left out.
+        """
+        counts = dict.fromkeys(self.classes, 0)
+        for emotion, count in votes:
+            if emotion in self.mapping:
+                counts[self.mapping[emotion]] += count
+        total = sum(counts.values())
+        return tuple(count / total for count in counts.values()) if total else ()
+
+
+OWN, NONE = "own", "none"
 
 
 def read_schemes(path: Path) -> dict[str, Scheme]:
@@ -62,7 +77,8 @@ SCHEMES = read_schemes(Path(__file__).with_name("schemes.txt"))
 
 
 def scheme(name: str, emotions: Iterable[str] = ()) -> Scheme:
-    """The scheme of that name; `own` is that of some data, in which each of its emotions is a class.
+    """The scheme of that name; `own` is that of some data, in which each of its emotions is a class; `none` is for
+    models of dimensions alone: all emotions are one class, `unknown`.
 
     emotions: those of the data.   Raises: LabelError with the nearest name, or where `own` would have no two classes.
     """
@@ -72,10 +88,12 @@ def scheme(name: str, emotions: Iterable[str] = ()) -> Scheme:
             raise LabelError(f"scheme {OWN!r} of data with {', '.join(classes) or 'no emotion'}: there is nothing to "
                              "tell apart. Train on two emotions or more.")
         return Scheme(OWN, {name: name for name in classes})
+    if name == NONE:
+        return Scheme(NONE, dict.fromkeys(EMOTIONS, "unknown"))
     if name not in SCHEMES:
-        near = difflib.get_close_matches(name, [*SCHEMES, OWN], 1)
+        near = difflib.get_close_matches(name, [*SCHEMES, OWN, NONE], 1)
         hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-        raise LabelError(f"no label scheme {name!r}; there are {', '.join(SCHEMES)} and {OWN}. {hint}")
+        raise LabelError(f"no label scheme {name!r}; there are {', '.join(SCHEMES)}, {OWN} and {NONE}. {hint}")
     return SCHEMES[name]
 
 

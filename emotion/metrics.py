@@ -1,4 +1,4 @@
-"""How good the scores are: recall, F1, confusion, calibration error, and how far chance could move them.
+"""How good the scores are: recall, F1, confusion, calibration error, concordance, and how far chance could move them.
 
 targets and predictions are class numbers (n,), probabilities are (n, classes). Every average over classes is
 over the classes present in targets: a fold without fear is not marked down for its recall of fear.
@@ -20,10 +20,9 @@ def confusion(targets: ArrayLike, predictions: ArrayLike, num_classes: int) -> n
     Shape:  targets (n,), predictions (n,) -> (num_classes, num_classes) int64.
     Raises: ValueError for nothing to score, unequal lengths, fractions, or numbers beyond num_classes - 1.
     """
-    from sklearn.metrics import confusion_matrix
-
     targets, predictions = _class_numbers(targets, predictions, num_classes)
-    return confusion_matrix(targets, predictions, labels=np.arange(num_classes))
+    pairs = num_classes * targets + predictions
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def recalls(targets: ArrayLike, predictions: ArrayLike, classes: int) -> np.ndarray:
@@ -101,6 +100,46 @@ def nll(targets: ArrayLike, probabilities: ArrayLike) -> float:
     targets, probabilities = _probabilities(targets, probabilities)
     of_truth = probabilities[np.arange(len(targets)), targets]
     return float(-np.mean(np.log(np.maximum(of_truth, SMALLEST_PROBABILITY))))
+
+
+def ccc(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Concordance correlation coefficient of what is said with what is true: 1 where they are the same numbers.
+
+        2 cov / (var + var + (mean - mean)^2)
+
+    A shift or another scale counts against it, as it does not in a correlation. 0 where one of the two is constant;
+    1 where both are, and alike.
+
+    Shape:  targets (n,), predictions (n,) -> -1 to 1.
+    Raises: ValueError for nothing to score, unequal lengths, or numbers that are not finite.
+    Source: Lin 1989, A concordance correlation coefficient to evaluate reproducibility, Biometrics 45(1).
+    """
+    true, said = np.asarray(targets, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+    if true.ndim != 1 or true.shape != said.shape or not len(true):
+        raise ValueError(f"targets {true.shape} and predictions {said.shape} must both be (n,), n of 1 or more: others "
+                         "pair the wrong utterances. Pass one dimension.")
+    if not (np.isfinite(true) & np.isfinite(said)).all():
+        raise ValueError("targets and predictions must be finite: one that is not known says nothing. Leave it out.")
+    apart = true.var() + said.var() + (true.mean() - said.mean()) ** 2
+    return float(2 * np.mean((true - true.mean()) * (said - said.mean())) / apart) if apart else 1.0
+
+
+def cross_entropy(shares: ArrayLike, probabilities: ArrayLike) -> float:
+    """Of the answers against how listeners voted, mean over utterances, in nats; never below the votes' own entropy.
+
+    Shape:  shares (n, classes) of the votes, probabilities (n, classes).
+    """
+    shares, probabilities = np.asarray(shares, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
+    return float(-np.mean((shares * np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))).sum(axis=1)))
+
+
+def agreement(shares: ArrayLike, predictions: ArrayLike) -> float:
+    """Share of the listeners who chose what was predicted, mean over utterances: accuracy where all are of one mind.
+
+    Shape:  shares (n, classes) of the votes, predictions (n,) class numbers.
+    """
+    shares = np.asarray(shares, dtype=np.float64)
+    return float(shares[np.arange(len(shares)), np.asarray(predictions)].mean())
 
 
 def bootstrap(metric: Callable[[np.ndarray, np.ndarray], float], targets: ArrayLike, predictions: ArrayLike,

@@ -1,4 +1,4 @@
-"""Pictures worth printing: confusion, training curves, reliability, and a recording with its emotions.
+"""Pictures worth printing: confusion, reliability, and a recording with its emotions. Those of a training: curves.
 
 Each function saves to path (the suffix chooses PNG, PDF or SVG; an open binary file gets PNG) and returns the
 Figure, with its title above where one is given.
@@ -8,7 +8,7 @@ Figures are made as objects, never through pyplot, so no window opens and nobody
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -34,7 +34,6 @@ MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound dra
 FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
 FEW_COLUMNS = 240   # that an eye still tells apart, where more would flicker
-CURVES = ("epoch", "train_loss", "valid_loss", "valid_uar", "learning_rate")
 
 Output = str | os.PathLike | BinaryIO
 
@@ -76,50 +75,6 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], path: Output, title: str
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.03)
     bar.set_label("percent of the true class (count)", fontsize=10)
     bar.outline.set_visible(False)
-    return save(figure, path, title)
-
-
-def curves(metrics_csv_rows: Sequence[Mapping], path: Output, best_epoch: int | None = None,
-           title: str | None = None) -> Figure:
-    """Training and validation loss, validation UAR and learning rate over epochs, the best epoch marked.
-
-    Rows are those of csv.DictReader; an epoch may be spread over rows with blanks, its last values count.
-    best_epoch is the epoch that was kept; without it the first of the highest validation UAR.
-
-    Raises: ValueError for no rows, a column of CURVES that is nowhere, or a best_epoch that is in no row.
-    """
-    columns = _by_epoch(metrics_csv_rows)
-    epochs = columns["epoch"]
-    if best_epoch is None and np.isfinite(columns["valid_uar"]).any():
-        best_epoch = int(epochs[np.nanargmax(columns["valid_uar"])])
-    if best_epoch is not None and best_epoch not in epochs:
-        raise ValueError(f"best_epoch={best_epoch} must be one of the {len(epochs)} epochs from "
-                         f"{epochs[0]:.0f} to {epochs[-1]:.0f}: a mark elsewhere would mislead. Pass the "
-                         "epoch that was kept.")
-    figure = new_figure(7.5, 7.5)
-    loss, recall, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.5))
-    dots = {"marker": "o" if len(epochs) <= 40 else None, "markersize": 3.5}
-    legend = {"fontsize": 10, "edgecolor": "none", "framealpha": 0.9, "loc": "best"}
-    for name, colour, style in (("train", BEFORE, "--"), ("valid", AFTER, "-")):
-        loss.plot(epochs, columns[f"{name}_loss"], style, color=colour, label=name, **dots)
-    recall.plot(epochs, 100 * columns["valid_uar"], color=AFTER, **dots)
-    rate.plot(epochs, columns["learning_rate"], color=INK, **dots)
-    for axes, name in ((loss, "loss"), (recall, "validation UAR (%)"), (rate, "learning rate")):
-        plain(axes, ylabel=name)
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.5, zorder=0)
-    if best_epoch is not None:
-        kept = 100 * columns["valid_uar"][epochs == best_epoch][0]
-        recall.plot([best_epoch], [kept], color=AFTER, marker="*", markersize=14, linestyle="",
-                    label=f"best epoch {best_epoch}: UAR {kept:.1f} %")
-        recall.legend(**legend)
-    loss.legend(**legend)
-    rate.ticklabel_format(axis="y", scilimits=(0, 0))
-    rate.set_ylim(0, 1.15 * max(np.nanmax(columns["learning_rate"]), 1e-12))
-    rate.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    rate.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    rate.set_xlabel("epoch", fontsize=11)
-    figure.align_ylabels()
     return save(figure, path, title)
 
 
@@ -338,21 +293,6 @@ def _name_segments(axes: Axes, bars: Sequence[tuple[float, float, str]]) -> None
 def _columns(length: int, most: int = MOST_COLUMNS) -> np.ndarray:
     """First index of each of at most so many equal parts of a sequence."""
     return np.unique(np.linspace(0, length, min(length, most), endpoint=False).astype(int))
-
-
-def _by_epoch(rows: Sequence[Mapping]) -> dict[str, np.ndarray]:
-    """CURVES as arrays (epochs,), rising by epoch, nan where a value is blank."""
-    filled = [{name: float(row[name]) for name in CURVES if row.get(name) not in (None, "")} for row in rows]
-    missing = [name for name in CURVES if not any(name in row for row in filled)]
-    if missing or not all("epoch" in row for row in filled):
-        found = sorted({name for row in rows for name in row})
-        raise ValueError(f"no {', '.join(missing) or 'epoch in some'} of {len(rows)} rows with columns "
-                         f"{found}: a curve would be empty or out of place. Pass the rows of training's "
-                         "metrics.csv.")
-    epochs: dict[int, dict[str, float]] = {}
-    for row in filled:
-        epochs.setdefault(int(row["epoch"]), {}).update(row)
-    return {name: np.array([epochs[epoch].get(name, np.nan) for epoch in sorted(epochs)]) for name in CURVES}
 
 
 def new_figure(width: float, height: float) -> Figure:

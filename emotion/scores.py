@@ -43,14 +43,14 @@ def check_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def columns(labels: Iterable[str], separate: bool = False) -> list[str]:
+def columns(labels: Iterable[str], separate: bool = False, dimensions: Iterable[str] = ()) -> list[str]:
     """Names of the columns of a score table; separate: one row for each channel, which is told."""
-    told = ["label", "confidence", "entropy", "flags", "duration_seconds"]
+    told = ["label", "confidence", "entropy", "flags", "duration_seconds", *dimensions]
     return ["path", *(["channel"] if separate else []), *told, *(f"p_{label}" for label in labels)]
 
 
 def row(answer: Timeline) -> dict:
-    """One recording as a row; probabilities with six digits."""
+    """One recording as a row; probabilities and dimensions with six digits."""
     return {
         "path": answer.name,
         **({} if answer.channel is None else {"channel": answer.channel}),
@@ -59,6 +59,7 @@ def row(answer: Timeline) -> dict:
         "entropy": f"{answer.entropy:.6f}",
         "flags": " ".join(answer.flags),
         "duration_seconds": f"{answer.duration_seconds:.3f}",
+        **{name: f"{value:.6f}" for name, value in answer.dimensions.items()},
         **{f"p_{label}": f"{p:.6f}" for label, p in zip(answer.labels, answer.probabilities)},
     }
 
@@ -152,7 +153,8 @@ def growing(
             file.seek(0, os.SEEK_END)
             is_csv = path.suffix.lower() == ".csv"
             table = Table(file, progress, made,
-                          columns(analyzer.labels, options.get("channels") == "separate") if is_csv else None)
+                          columns(analyzer.labels, options.get("channels") == "separate", analyzer.dimensions)
+                          if is_csv else None)
             if before:
                 table.done, table.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
             else:

@@ -12,11 +12,13 @@ from .windows import Recording
 
 
 class Step(NamedTuple):
-    """What is known of one moment; probabilities is (classes,), speech how likely somebody speaks."""
+    """What is known of one moment; probabilities is (classes,), speech how likely somebody speaks, dimensions
+    (dimensions,), or None from a model without."""
 
     time_seconds: float
     probabilities: np.ndarray
     speech: float
+    dimensions: np.ndarray | None = None
 
 
 class Stream:
@@ -69,6 +71,8 @@ class Stream:
             self._analyzer._answer([window])
             part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
             times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
-            steps += [Step(*row) for row in zip(times.tolist(), window.steps[part], window.speech[part].tolist())]
+            further = [] if window.step_dimensions is None else [window.step_dimensions[part]]
+            rows = zip(times.tolist(), window.steps[part], window.speech[part].tolist(), *further)
+            steps += [Step(*row) for row in rows]
             self._told += len(times)
         return steps

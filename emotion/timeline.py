@@ -15,6 +15,7 @@ class Segment:
     """A stretch of one emotion, or what a person said without being interrupted, where turns were given.
 
     probabilities: mean of the steps inside it, in the order of the timeline's labels; confidence is its label's.
+    dimensions: mean of the steps inside it, in the order of the timeline's; () from a model that has none.
     """
 
     start_seconds: float
@@ -23,6 +24,7 @@ class Segment:
     confidence: float
     probabilities: tuple[float, ...]
     speaker: str | None = None
+    dimensions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Timeline:
     and of given spans. Segments that were found are moments, which are less sure, and are named whatever it is.
     channel: which one of the recording this is, from 1; None: all, mixed.
     embedding: (features,) of the whole recording, what the network's last layer sees; None from an exported model.
+    dimensions: arousal and the like of the whole recording by name, from 0 to 1; empty from a model that has none.
+    step_dimensions: (steps, dimensions), before smoothing; None from such a model.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Timeline:
     unknown_below: float = 0.0
     channel: int | None = None
     embedding: np.ndarray | None = None
+    dimensions: dict[str, float] = field(default_factory=dict)
+    step_dimensions: np.ndarray | None = None
 
     @property
     def label(self) -> str:
@@ -90,12 +96,15 @@ class Timeline:
             "entropy": self.entropy,
             "flags": list(self.flags),
             "duration_seconds": self.duration_seconds,
+            **({"dimensions": self.dimensions} if self.dimensions else {}),
             "probabilities": dict(zip(self.labels, self.probabilities.tolist())),
-            "segments": [
-                {**vars(segment), "probabilities": dict(zip(self.labels, segment.probabilities))}
-                for segment in self.segments
-            ],
+            "segments": [self._plain(segment) for segment in self.segments],
         }
+
+    def _plain(self, segment: Segment) -> dict:
+        plain = {**vars(segment), "probabilities": dict(zip(self.labels, segment.probabilities))}
+        del plain["dimensions"]
+        return plain | ({"dimensions": dict(zip(self.dimensions, segment.dimensions))} if segment.dimensions else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,9 @@ class SegmentConfig:
 
 
 def entropy(probabilities: np.ndarray) -> float:
-    """Entropy divided by its maximum, in [0, 1]. Shape: (classes,)."""
+    """Entropy divided by its maximum, in [0, 1]; 0 of a single class. Shape: (classes,)."""
+    if len(probabilities) == 1:
+        return 0.0
     present = probabilities[probabilities > 0]
     spread = float(-(present * np.log(present)).sum() / math.log(max(2, len(probabilities))))
     return min(max(0.0, spread), 1.0)  # rounding leaves -0.0 and 1.0000002
@@ -133,7 +144,7 @@ def smooth(probabilities: np.ndarray, width: int) -> np.ndarray:
 def segment(
     probabilities: np.ndarray, labels: tuple[str, ...], step_seconds: float, duration_seconds: float,
     config: SegmentConfig = SegmentConfig(), stretches: Sequence[tuple[int, int]] | None = None,
-    first_seconds: float | None = None,
+    first_seconds: float | None = None, dimensions: np.ndarray | None = None,
 ) -> tuple[Segment, ...]:
     """Segments that cover the stretches without gap, in a stretch no two neighbours won by the same class.
 
@@ -142,7 +153,7 @@ def segment(
     from one stretch into the next.
     stretches: (first step, step behind the last) where somebody speaks; None: all is one.
 
-    Shape: probabilities (steps, classes).   Unit: seconds.
+    Shape: probabilities (steps, classes), dimensions (steps, dimensions) if there are any.   Unit: seconds.
     """
     before = 0.0 if first_seconds is None else first_seconds - step_seconds / 2  # where the first step begins
     inside = max(1, math.ceil((duration_seconds - before - 0.001) / step_seconds))  # times are told in milliseconds
@@ -154,7 +165,9 @@ def segment(
             mean = smoothed[start:end].mean(0).tolist()
             begin = max(0.0, before + (first + start) * step_seconds) if first + start else 0.0
             stop = duration_seconds if first + end >= inside else before + (first + end) * step_seconds
-            segments.append(Segment(round(begin, 3), round(stop, 3), labels[winner], mean[winner], tuple(mean)))
+            felt = () if dimensions is None else tuple(dimensions[first + start : first + end].mean(0).tolist())
+            segments.append(Segment(
+                round(begin, 3), round(stop, 3), labels[winner], mean[winner], tuple(mean), dimensions=felt))
     return tuple(segments)
 
 

@@ -79,7 +79,8 @@ class Window:
     """A part of a recording and, once `finish`ed, what the model said of it.
 
     Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks,
-    embedding (features,) or None. statistics: those of its recording.
+    embedding (features,) or None; dimensions (dimensions,) and step_dimensions (steps, dimensions), or None where the
+    model has none. statistics: those of its recording.
     """
 
     waveform: np.ndarray | None
@@ -88,12 +89,16 @@ class Window:
     steps: np.ndarray | None = None
     speech: np.ndarray | None = None
     embedding: np.ndarray | None = None
+    dimensions: np.ndarray | None = None
+    step_dimensions: np.ndarray | None = None
 
     def finish(
         self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray, embedding: np.ndarray | None,
+        dimensions: np.ndarray | None = None, step_dimensions: np.ndarray | None = None,
     ) -> None:
         self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
-        self.embedding = embedding
+        self.embedding, self.dimensions = embedding, dimensions
+        self.step_dimensions = None if step_dimensions is None else step_dimensions.copy()
 
 
 @dataclass(eq=False)
@@ -148,11 +153,15 @@ class Job:
         """Whether all is answered, or nothing will be."""
         return self.failure is not None or self.complete and all(window.steps is not None for window in self.windows)
 
-    def joined(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Steps of the whole recording, and the speech of each window's part of them."""
+    def joined(self) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
+        """Steps of the whole recording, the speech of each window's part of them, and their dimensions."""
         last = len(self.windows) - 1
         kept = [(window, self.grid.kept(i, i == last)) for i, window in enumerate(self.windows)]
-        return np.concatenate([window.steps[part] for window, part in kept]), [w.speech[part] for w, part in kept]
+        dimensions = None
+        if self.windows[0].step_dimensions is not None:
+            dimensions = np.concatenate([window.step_dimensions[part] for window, part in kept])
+        steps = np.concatenate([window.steps[part] for window, part in kept])
+        return steps, [window.speech[part] for window, part in kept], dimensions
 
     def _window(self, waveform: np.ndarray) -> Window:
         self.windows.append(Window(waveform, self.recording.statistics))

@@ -14,6 +14,7 @@ from emotion.analyzer import FileError, Recording, WindowConfig
 from emotion.blocks import Reach
 from emotion.calibration import Calibration
 from emotion.features import Frontend, FrontendConfig
+from emotion.heads import HeadConfig
 from emotion.timeline import SegmentConfig, Span
 
 RATE = 16_000
@@ -300,6 +301,8 @@ def test_windows_that_do_not_overlap_are_refused(hop):
 
 class Loudest(nn.Module):
     """Stands for a network: its steps are the loudest of `width` frames."""
+
+    config = HeadConfig()
 
     def __init__(self, width: int):
         super().__init__()

@@ -4,7 +4,6 @@ from torch import nn
 
 from emotion.blocks import (
     LSTM,
-    AttentionPool,
     Conv,
     FrameStack,
     Reach,
@@ -13,6 +12,7 @@ from emotion.blocks import (
     folded,
     strided,
 )
+from emotion.heads import AttentionPool
 from emotion.masking import clear
 
 LENGTHS = torch.tensor([13, 8, 1])
@@ -140,19 +140,6 @@ def test_dropout_of_the_lstm_is_on_the_output_of_its_last_layer():
     silent = (lstm(torch.randn(3, 13, 6), LENGTHS) == 0).float().mean()
     assert 0.4 < silent < 0.6
     assert (lstm.eval()(torch.randn(3, 13, 6), LENGTHS) != 0).all()
-
-
-def test_attention_weights_are_equal_where_every_step_is_the_same():
-    weights = AttentionPool(6, 4)(torch.ones(3, 13, 6), LENGTHS)
-    torch.testing.assert_close(weights[1, :8], torch.full((8,), 1 / 8))
-
-
-@pytest.mark.parametrize("level", [1.0, 1e4])
-def test_attention_weights_sum_to_one_and_are_zero_in_the_padding(level):
-    weights = AttentionPool(6, 4)(level * torch.randn(3, 13, 6), LENGTHS)
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
-    for row, length in zip(weights, LENGTHS):
-        assert (row[:length] >= 0).all() and not row[length:].any()
 
 
 # Fast equals slow

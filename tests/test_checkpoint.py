@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emotion import checkpoint, labels
-from emotion.analyzer import Analyzer
+from emotion.analyzer import BUNDLED, Analyzer
 from emotion.calibration import Calibration
 from emotion.checkpoint import FILE_NAME, FORMAT, CheckpointError
 from emotion.features import FrontendConfig
@@ -124,6 +124,24 @@ def test_the_fingerprint_changes_with_the_front_end_its_statistics_and_the_schem
     mapping = {**labels.scheme("mini5").mapping, "calm": "neutral"}
     scheme = replace(built(), scheme=labels.Scheme("mini5", mapping))
     assert len({model.fingerprint for model in (built(), fitted, floor, scheme)}) == 4
+
+
+def test_models_of_the_time_before_there_were_dimensions_keep_their_fingerprint():
+    """Theirs is the sum over options that do not name any."""
+    assert "dimensions" not in checkpoint.options(built())
+    assert checkpoint.read(BUNDLED).fingerprint == "a493feda5d409ec4"
+
+
+def test_a_model_with_dimensions_travels_and_has_a_fingerprint_of_its_own(tmp_path):
+    asked, other = (
+        checkpoint.build("serial", {**SMALL["serial"], "dimensions": [name]}, FrontendConfig(), labels.scheme("mini5"))
+        for name in ("arousal", "valence")
+    )
+    read = checkpoint.read(written(asked, tmp_path))
+    assert read.dimensions == ("arousal",) and read.fingerprint == asked.fingerprint
+    assert torch.equal(answer(read).heads["dimensions"], answer(asked).heads["dimensions"])
+    other.model.load_state_dict(asked.model.state_dict())
+    assert other.fingerprint != asked.fingerprint
 
 
 def test_the_fingerprint_does_not_change_with_the_card_or_the_speakers():

@@ -23,10 +23,12 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "prosody": "masking slopes",
     "features": "masking prosody slopes",
     "blocks": "masking",
-    **dict.fromkeys(NETWORKS, "blocks masking models.signature"),
+    "heads": "labels masking",
+    **dict.fromkeys(NETWORKS, "blocks heads masking models.signature"),
     "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features files labels models settings",
     "plot": "metrics timeline",
+    "curves": "plot",
     "page": "plot",
     "datadir": "files labels",
     "datacheck": "datadir labels",
@@ -38,15 +40,17 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "windows": "audio quality",
     "flow": "windows",
     "overlap": "audio datadir fingerprint flow",
+    "sources": "audio windows",
     "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
-    "analyzer": "audio baseline checkpoint engine exported flow quality speech stream timeline windows",
+    "analyzer": "audio baseline checkpoint engine exported flow quality sources speech stream timeline windows",
     "export": "checkpoint detector exported features files masking prosody settings speech",
     "emotion": "analyzer timeline",
     "doctor": "emotion analyzer audio flow hardware",
     "scores": "analyzer files settings timeline",
     "report": "analyzer files page timeline",
-    "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot timeline",
+    "ratings": "datadir files labels metrics",
+    "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
     "compare": "datadir evaluate",
 
     "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
@@ -59,7 +63,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
                     "train.distributed train.losses",
     "train.callbacks": "files train.system",
-    "train.fit": "emotion analyzer baseline checkpoint datadir evaluate files hardware labels plot settings "
+    "train.fit": "emotion analyzer baseline checkpoint curves datadir evaluate files hardware labels settings "
                  "train.callbacks train.config train.dataset train.distributed train.losses train.system",
 
     "listing": "audio datadir decoder",
@@ -83,7 +87,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "__main__": "cli",
 }
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
-    "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "explain plot",
+    "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "curves explain plot",
     "captum": "explain", "sklearn": "metrics", "scipy": "changes compare fingerprint", "librosa": "",
     "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
     "pydantic": "serve.schema", "uvicorn": "serve",

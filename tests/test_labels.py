@@ -107,3 +107,17 @@ def test_own_classes_are_the_emotions_of_the_data():
     for emotions, reason in ([], "no emotion"), (["fear"], "with fear"):
         with pytest.raises(LabelError, match=reason):
             labels.scheme("own", emotions)
+
+
+def test_votes_are_shared_out_among_the_classes_that_their_emotions_become():
+    scheme = Scheme("two", {"anger": "high", "happiness": "high", "calm": "low"})
+    assert scheme.shares((("anger", 1), ("calm", 1), ("happiness", 2), ("fear", 9))) == (3 / 4, 1 / 4)
+
+
+def test_votes_for_nothing_that_a_scheme_knows_have_no_shares():
+    assert labels.scheme("emodb4").shares((("fear", 3), ("unknown", 1))) == () == labels.scheme("emodb4").shares(())
+
+
+def test_the_scheme_without_classes_takes_every_emotion_for_unknown():
+    scheme = labels.scheme("none")
+    assert scheme.classes == ("unknown",) and set(scheme.indices(EMOTIONS)) == {0}

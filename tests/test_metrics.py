@@ -44,6 +44,38 @@ def test_always_the_same_answer_has_a_uar_of_one_over_the_classes(classes):
     assert metrics.uar(targets, np.zeros_like(targets), classes) == pytest.approx(1 / classes)
 
 
+@pytest.mark.parametrize("shift, scale", [(0, 1), (0.3, 1), (0, 2), (-0.5, 0.25), (0, -1)])
+def test_concordance_falls_with_a_shift_and_with_another_scale_by_lins_formula(shift, scale):
+    true = np.array([0.1, 0.2, 0.4, 0.9])
+    said = true.mean() + shift + scale * (true - true.mean())
+    variance = true.var()
+    expected = 2 * scale * variance / (variance + scale**2 * variance + shift**2)
+    assert metrics.ccc(true, said) == pytest.approx(expected)
+
+
+def test_concordance_of_what_never_changes_is_nothing_unless_it_is_the_truth():
+    assert metrics.ccc([0.1, 0.9], [0.5, 0.5]) == 0 and metrics.ccc([0.5, 0.5], [0.5, 0.5]) == 1
+
+
+@pytest.mark.parametrize("true, said, why", [
+    ([0.1], [0.1, 0.2], "wrong utterances"), ([], [], "n of 1 or more"), ([0.1, np.nan], [0.1, 0.2], "Leave it out"),
+])
+def test_concordance_of_unequal_lengths_or_of_what_is_not_known_is_refused(true, said, why):
+    with pytest.raises(ValueError, match=why):
+        metrics.ccc(true, said)
+
+
+def test_against_votes_the_cross_entropy_is_least_where_the_answers_are_the_votes():
+    votes = np.array([[0.75, 0.25, 0], [0, 0, 1]])
+    entropy = (-0.75 * math.log(0.75) - 0.25 * math.log(0.25)) / 2
+    assert metrics.cross_entropy(votes, votes) == pytest.approx(entropy)
+    assert metrics.cross_entropy(votes, np.full((2, 3), 1 / 3)) == pytest.approx(math.log(3))
+
+
+def test_agreement_is_the_share_of_the_listeners_who_chose_what_was_predicted():
+    assert metrics.agreement([[0.75, 0.25], [0.5, 0.5], [0, 1]], [0, 1, 0]) == pytest.approx((0.75 + 0.5 + 0) / 3)
+
+
 @pytest.mark.parametrize("metric", [metrics.uar, metrics.war, metrics.macro_f1, metrics.weighted_f1])
 def test_the_averages_are_over_the_classes_present_in_targets(metric):
     assert metric([0, 0, 2], [0, 0, 2], 5) == 1.0

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from emotion import models
-from emotion.blocks import POOLINGS, Memory
+from emotion.blocks import Memory
 from emotion.features import Frontend, FrontendConfig
 from emotion.hardware import channels_last
+from emotion.heads import POOLINGS
 from emotion.models import MODELS, Inputs
 from emotion.prosody import NUM_CONTOURS
 from emotion.settings import SettingError, from_plain, to_plain
@@ -25,6 +26,7 @@ SMALL = {
 MEMORY = {
     "transformer_layers": 1, "transformer_heads": 4, "transformer_dropout": 0.0, "lstm_layers": 2, "lstm_width": 6,
     "lstm_dropout": 0.0, "bidirectional": False, "lstm_residual": True, "pooling": "mean", "sex_head": True,
+    "dimensions": ["arousal", "valence"],
 }
 OTHER_CNN = {
     "channels": [4, 6], "kernel": 5, "stem_stride": [1, 2], "pools": [[2, 2], [2, 2]], "features": 4,
@@ -53,22 +55,26 @@ VARIANTS = {
     "one way": ("serial", {"bidirectional": False}),
     **{pooling: ("serial", {"pooling": pooling}) for pooling in POOLINGS if pooling != "attention"},
     "last of one way": ("serial", {"pooling": "last", "bidirectional": False}),
+    "dimensions": ("serial", {"dimensions": ["arousal", "valence", "dominance"]}),
     "everything": ("serial", {
         "se": True, "transformer_layers": 2, "lstm_layers": 2, "lstm_residual": True, "bottleneck": 2,
-        "bands": "average", "pooling": "statistics", "sex_head": True,
+        "bands": "average", "pooling": "statistics", "sex_head": True, "dimensions": ["valence"],
     }),
-    "lstm": ("lstm", {}),
-    "early": ("parallel", {"fusion": "early", "sex_head": True}),
-    "late": ("parallel", {"fusion": "late", "sex_head": True}),
+    "lstm": ("lstm", {"dimensions": ["arousal"]}),
+    "early": ("parallel", {"fusion": "early", "sex_head": True, "dimensions": ["arousal", "valence"]}),
+    "late": ("parallel", {"fusion": "late", "sex_head": True, "dimensions": ["arousal", "valence"]}),
     "late statistics": ("parallel", {"fusion": "late", "pooling": "statistics", "se": True, "transformer_layers": 1}),
-    "weighted": ("parallel", {"fusion": "weighted", "sex_head": True}),
+    "weighted": ("parallel", {"fusion": "weighted", "sex_head": True, "dimensions": ["dominance", "arousal"]}),
     "average": ("parallel", {"fusion": "average"}),
     "conv3d": ("conv3d", {}),
-    "conv3d with se": ("conv3d", {"se": True, "transformer_layers": 1, "lstm_residual": True}),
+    "conv3d with se": ("conv3d", {
+        "se": True, "transformer_layers": 1, "lstm_residual": True, "dimensions": ["arousal"],
+    }),
 }
 NONLINEAR = ("last", "last of one way", "late", "late statistics", "weighted", "average")   # in their steps
 EVERY_TIMES = [(name, options) for name in TIMES for options in TIMES[name]]
 EVERY_OPTION = [(name, f.name) for name in MODELS for f in dataclasses.fields(MODELS[name].Config)]
+DIMENSIONS = ("dimensions", "step_dimensions")   # the heads of a model that has some
 every_model = pytest.mark.parametrize("name", MODELS)
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-4)
@@ -141,9 +147,13 @@ def test_the_answer_has_the_shapes_it_promises(variant):
     assert output.logits.shape == (3, CLASSES) and output.step_logits.shape == (3, steps, CLASSES)
     assert output.step_lengths.tolist() == [-(-length // model.reach.hop) for length in (50, 23, 1)]
     assert steps == output.step_lengths[0]
-    assert output.heads.keys() == {"embedding"} | ({"sex"} if model.config.sex_head else set())
+    asked = {"sex": model.config.sex_head, **dict.fromkeys(DIMENSIONS, model.config.dimensions)}
+    assert output.heads.keys() == {"embedding"} | {name for name in asked if asked[name]}
     assert output.heads["embedding"].ndim == 2 and len(output.heads["embedding"]) == 3
     assert not model.config.sex_head or output.heads["sex"].shape == (3, 2)
+    if count := len(model.config.dimensions):
+        assert [output.heads[name].shape for name in DIMENSIONS] == [(3, count), (3, steps, count)]
+        assert all(((0 <= output.heads[name]) & (output.heads[name] <= 1)).all() for name in DIMENSIONS)
 
 
 @pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant not in NONLINEAR])
@@ -266,6 +276,9 @@ def test_padding_never_changes_a_score_even_with_loud_garbage_in_it(variant, gar
         close(together.logits[i], alone.logits[0])
         close(together.weights[i, :steps], alone.weights[0])
         close(together.step_logits[i, :steps], alone.step_logits[0])
+        if model.config.dimensions:
+            close(together.heads["dimensions"][i], alone.heads["dimensions"][0])
+            close(together.heads["step_dimensions"][i, :steps], alone.heads["step_dimensions"][0])
         assert steps == together.step_lengths[i]
 
 
@@ -345,8 +358,8 @@ def test_every_option_changes_the_answer(name, option):
         torch.manual_seed(3)  # the same dropout
         answers.append(ask(model, [50, 23]))
     usual, other = answers
-    if option == "sex_head":
-        assert "sex" in other.heads and "sex" not in usual.heads
+    if head := {"sex_head": "sex", "dimensions": "dimensions"}.get(option):
+        assert head in other.heads and head not in usual.heads
         return
     same_steps = usual.step_logits.shape == other.step_logits.shape
     assert not same_steps or not torch.allclose(usual.logits, other.logits)

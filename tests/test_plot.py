@@ -7,60 +7,16 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from pictures import assert_readable, written
 
 from emotion import labels, metrics, plot
 
 LABELS = tuple(plot.COLOURS)
 
 
-def texts(figure) -> list[Text]:
-    """What a reader sees written: visible, not empty, and inside the limits of its axis."""
-    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    ticks = {}
-    for axes in figure.findobj(matplotlib.axes.Axes):
-        for axis in (axes.xaxis, axes.yaxis):
-            drawn = {id(label) for tick in axis._update_ticks() for label in (tick.label1, tick.label2)}
-            shown = axes.axison and axes.get_visible()
-            for tick in [*axis.majorTicks, *axis.minorTicks]:
-                for label in (tick.label1, tick.label2):
-                    ticks[id(label)] = shown and id(label) in drawn
-            ticks[id(axis.label)] = shown
-    return [text for text in found if ticks.get(id(text), True)]
-
-
-def assert_readable(figure):
-    """No text below 8 points and no two on top of each other (slanted ones left out)."""
-    figure.draw_without_rendering()  # saving leaves the places of a cropped picture behind
-    renderer = figure.canvas.get_renderer()
-    upright = [text for text in texts(figure) if text.get_rotation() % 90 == 0]
-    assert upright and min(text.get_fontsize() for text in texts(figure)) >= 8
-    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in upright]
-    for (one, first), (other, second) in itertools.combinations(boxes, 2):
-        width = min(first.x1, second.x1) - max(first.x0, second.x0)
-        height = min(first.y1, second.y1) - max(first.y0, second.y0)
-        assert width <= 0.5 or height <= 0.5, f"{one!r} lies over {other!r}"
-
-
-def written(figure) -> list[str]:
-    return [text.get_text() for text in texts(figure)]
-
-
 def counts(classes: int) -> np.ndarray:
     generator = np.random.default_rng(0)
     return generator.poisson(3, (classes, classes)) + np.diag(generator.integers(5, 1500, classes))
-
-
-def history(epochs: int) -> list[dict[str, str]]:
-    """As a logger writes it: training and validation of one epoch on rows of their own, blanks between."""
-    blank = dict.fromkeys(plot.CURVES, "")
-    rows = []
-    for epoch in range(epochs):
-        rows.append({**blank, "epoch": str(epoch), "train_loss": str(2 * 0.9 ** epoch)})
-        rows.append({**blank, "epoch": str(epoch), "valid_loss": str(1 + 0.01 * epoch),
-                     "valid_uar": str(0.7 - 0.001 * (epoch - 3) ** 2),  # a single peak at epoch 3
-                     "learning_rate": "0.001"})
-    return rows
 
 
 def timeline(duration_seconds: float, classes: int, steps: int) -> SimpleNamespace:
@@ -102,39 +58,6 @@ def test_confusion_shows_every_count_and_the_percent_of_its_row(classes, tmp_pat
 def test_confusion_leaves_the_row_of_an_absent_class_empty(tmp_path):
     figure = plot.confusion([[4, 0], [0, 0]], ["anger", "fear"], tmp_path / "confusion.png")
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["(0)", "(4)", "0", "100"]
-
-
-def test_curves_mark_the_epoch_of_the_best_uar(tmp_path):
-    figure = plot.curves(history(60), tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 5000
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "validation UAR (%)", "learning rate"]
-    assert figure.axes[-1].get_xlabel() == "epoch"
-    assert {"train", "valid", "best epoch 3: UAR 70.0 %"} <= set(written(figure))
-    assert_readable(figure)
-
-
-def test_curves_mark_the_epoch_that_was_kept_where_it_is_given(tmp_path):
-    figure = plot.curves(history(10), tmp_path / "curves.png", best_epoch=5)
-    assert "best epoch 5: UAR 69.6 %" in written(figure)
-
-
-def test_curves_join_the_rows_of_an_epoch_and_the_last_value_counts(tmp_path):
-    rows = history(4) + [{"epoch": "2", "train_loss": "9.0"}]  # as after resuming within epoch 2
-    train = plot.curves(rows, tmp_path / "curves.png").axes[0].lines[0]
-    np.testing.assert_allclose(train.get_xdata(), [0, 1, 2, 3])
-    np.testing.assert_allclose(train.get_ydata(), [2, 1.8, 9.0, 2 * 0.9 ** 3])
-
-
-def test_curves_of_a_single_epoch_are_readable(tmp_path):
-    figure = plot.curves(history(1), tmp_path / "curves.png")
-    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()].count("0") == 1
-    assert_readable(figure)
-
-
-def test_curves_of_a_run_that_diverged_are_drawn_without_a_mark(tmp_path):
-    figure = plot.curves([dict.fromkeys(plot.CURVES, "nan") | {"epoch": "0", "learning_rate": "1"}],
-                         tmp_path / "curves.png")
-    assert not any("best" in text for text in written(figure))
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -278,10 +201,9 @@ def test_every_emotion_has_a_colour():
 
 @pytest.mark.parametrize("draw", [
     lambda path, title: plot.confusion(counts(3), LABELS[:3], path, title=title),
-    lambda path, title: plot.curves(history(5), path, title=title),
     lambda path, title: plot.reliability([0, 1], [[0.9, 0.1], [0.2, 0.8]], path, title=title),
     lambda path, title: draw_recording(path, title=title),
-], ids=["confusion", "curves", "reliability", "recording"])
+], ids=["confusion", "reliability", "recording"])
 def test_a_title_is_written_as_it_is_given_and_only_then(draw, tmp_path):
     name = "a$_{price}$_b.wav"  # would be mathematics, and broken, if it were parsed
     assert name in written(draw(tmp_path / "titled.png", name))
@@ -317,18 +239,6 @@ def test_drawing_touches_neither_pyplot_nor_settings_and_importing_not_even_matp
 def test_a_matrix_that_does_not_fit_its_labels_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Pass the labels"):
         plot.confusion(counts(3), LABELS[:4], tmp_path / "confusion.png")
-
-
-@pytest.mark.parametrize("rows", [[], [{"epoch": "0", "train_loss": "1"}],
-                                  history(2) + [{"train_loss": "1"}]])
-def test_rows_without_the_columns_of_the_curves_are_refused(rows, tmp_path):
-    with pytest.raises(ValueError, match="Pass the rows of training"):
-        plot.curves(rows, tmp_path / "curves.png")
-
-
-def test_a_best_epoch_that_was_never_trained_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Pass the epoch that was kept"):
-        plot.curves(history(5), tmp_path / "curves.png", best_epoch=5)
 
 
 @pytest.mark.parametrize("samples, bands", [((1, 100), (3, 8)), (100, (1, 3, 8)), (0, (3, 8)), (100, (0, 8))])

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..blocks import Head, HeadConfig, Memory, MemoryConfig, Reach, SqueezeExcite, strided
+from ..blocks import Memory, MemoryConfig, Reach, SqueezeExcite, strided
+from ..heads import Head, HeadConfig
 from ..masking import clear, mask
 from .signature import Inputs, Output
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..blocks import FrameStack, Head, HeadConfig, Memory, MemoryConfig
+from ..blocks import FrameStack, Memory, MemoryConfig
+from ..heads import Head, HeadConfig
 from .signature import Inputs, Output
 
 

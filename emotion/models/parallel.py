@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from ..blocks import CNNConfig, FrameStack, Head, HeadConfig, Memory, MemoryConfig, PatchCNN, Pool
+from ..blocks import CNNConfig, FrameStack, Memory, MemoryConfig, PatchCNN
+from ..heads import Head, HeadConfig, Pool, further
 from .signature import Inputs, Output
 
 FUSIONS = ("early", "late", "weighted", "average")
@@ -83,15 +84,16 @@ class _Vectors(nn.Module):
         self.dense = nn.Sequential(nn.Linear(inputs, config.features), nn.ReLU(), nn.Dropout(config.lstm_dropout))
         self.classifier = nn.Linear(config.features, num_classes)
         self.sex = nn.Linear(config.features, 2) if config.sex_head else None
+        self.dimensions = nn.Linear(config.features, len(config.dimensions)) if config.dimensions else None
 
     def forward(self, *branches_and_lengths: Tensor):
         *branches, lengths = branches_and_lengths
         vectors, weights = zip(*(pool(steps, lengths) for pool, steps in zip(self.pools, branches)))
         fused = self.dense(torch.cat(vectors, dim=1))
         steps = [pool.of_steps(steps, vector) for pool, steps, vector in zip(self.pools, branches, vectors)]
-        step_logits = self.classifier(self.dense(torch.cat(steps, dim=2))).float()
-        heads = {"embedding": fused} if self.sex is None else {"embedding": fused, "sex": self.sex(fused).float()}
-        return self.classifier(fused).float(), step_logits, torch.stack(weights).mean(0), heads
+        fused_steps = self.dense(torch.cat(steps, dim=2))
+        heads = further(fused, fused_steps, self.sex, self.dimensions)
+        return self.classifier(fused).float(), self.classifier(fused_steps).float(), torch.stack(weights).mean(0), heads
 
 
 class _Posteriors(nn.Module):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..blocks import CNNConfig, Head, HeadConfig, Memory, MemoryConfig, PatchCNN
+from ..blocks import CNNConfig, Memory, MemoryConfig, PatchCNN
+from ..heads import Head, HeadConfig
 from .signature import Inputs, Output
 
 

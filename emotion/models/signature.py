@@ -19,7 +19,9 @@ class Inputs(NamedTuple):
 class Output(NamedTuple):
     """Shape: logits (batch, classes) of utterances; step_logits (batch, steps, classes) over time, of which the first
     step_lengths (batch,) count; weights (batch, steps), the share of each step in its utterance; heads: further
-    answers by name, among them always `embedding` (batch, features), the utterance as the last layer sees it."""
+    answers by name, always `embedding` (batch, features), the utterance as the last layer sees it, and where the
+    model has them `sex` (batch, 2), `dimensions` (batch, dimensions) and `step_dimensions` (batch, steps, dimensions),
+    from 0 to 1."""
 
     logits: Tensor
     step_logits: Tensor

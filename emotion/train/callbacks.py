@@ -80,14 +80,16 @@ class Epochs(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, system: System) -> None:
         """Write the row, and the weights if no epoch was better."""
-        names = ("train_loss", "valid_loss", "valid_uar", "valid_war", "learning_rate")
-        row = {"epoch": trainer.current_epoch, **{name: float(trainer.callback_metrics[name]) for name in names}}
+        measured = {name: float(trainer.callback_metrics[name]) for name in system.columns}
+        row = {"epoch": trainer.current_epoch, **measured}
         row["seconds"] = time.monotonic() - self.started
         self.rows.append(row)
         if trainer.is_global_zero:
             self._write()
+        classes = "valid NLL %(valid_loss).3f  UAR %(valid_uar).3f  " if "valid_uar" in row else ""
+        dimensions = f"{'' if classes else 'valid '}CCC %(valid_ccc).3f  " if "valid_ccc" in row else ""
         log.info(
-            "epoch %(epoch)3d  train loss %(train_loss).3f  valid NLL %(valid_loss).3f  UAR %(valid_uar).3f  "
+            f"epoch %(epoch)3d  train loss %(train_loss).3f  {classes}{dimensions}"
             "lr %(learning_rate).2g  %(seconds).1f s", row,
         )
         if self.best is row:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..features import FrontendConfig
-from ..labels import OWN
+from ..labels import NONE, OWN
 from ..settings import SettingError, from_plain, to_plain
 from .augment import AugmentConfig
 
@@ -44,6 +44,8 @@ class FitConfig:
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
     sex_weight: float = 0.0   # of the second task, the speaker's sex; needs model.sex_head
+    dimension_weight: float = 1.0   # of the loss of model.dimensions, 1 - CCC, beside that of the classes
+    vote_weight: float = 0.0   # of the listeners' votes (utt2votes) in the targets: 1 where they alone count
     teacher_weight: float = 0.5   # of the teachers' answers in the targets, where --teachers are given
     teacher_temperature: float = 2.0   # softens their answers
     precision: str = "auto"   # float32, bfloat16, or auto: bfloat16 where the processor computes it in hardware
@@ -56,13 +58,14 @@ class FitConfig:
                 raise SettingError(f"fit.{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}.")
         if self.batch_size < 2:
             raise SettingError(f"fit.batch_size={self.batch_size} must be at least 2: batch norm needs company.")
-        above_zero = ("max_epochs", "learning_rate", "clip", "longest_seconds", "teacher_temperature")
+        above_zero = ("max_epochs", "learning_rate", "clip", "longest_seconds", "teacher_temperature",
+                      "dimension_weight")
         shares = ("label_smoothing", "swa_start", "ema_decay")
         for names, holds, allowed in (
             (above_zero, lambda value: value > 0, "above 0"),
             (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
             (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
-            (("teacher_weight",), lambda value: 0 <= value <= 1, "in [0, 1]"),
+            (("teacher_weight", "vote_weight"), lambda value: 0 <= value <= 1, "in [0, 1]"),
             (("focal_gamma", "sex_weight", "most_per_speaker", "shortest_seconds", "warmup_epochs", "weight_decay",
               "plateau_patience", "stop_patience"), lambda value: value >= 0, "at least 0"),
         ):
@@ -78,7 +81,8 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`scheme` names the classes (labels.SCHEMES, or own: those of the data); `model` holds its name and options."""
+    """`scheme` names the classes (labels.SCHEMES, own: those of the data, none: dimensions alone); `model` holds its
+    name and options."""
 
     scheme: str
     model: dict = field(default_factory=lambda: {"name": "serial"})
@@ -89,6 +93,9 @@ class Config:
     def __post_init__(self):
         if "name" not in self.model:
             raise SettingError(f"model={self.model} has no name: whose options are these? Add model.name=serial.")
+        if self.scheme == NONE and not self.model.get("dimensions"):
+            raise SettingError(f"scheme={NONE} has no classes, and there are no model.dimensions: nothing is to be "
+                               "learnt. Set model.dimensions=[arousal,valence], or another scheme.")
         if bool(self.fit.sex_weight) != bool(self.model.get("sex_head")):
             raise SettingError(
                 f"fit.sex_weight={self.fit.sex_weight} and model.sex_head={self.model.get('sex_head', False)}: the "

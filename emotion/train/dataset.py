@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import audio, datadir
@@ -45,6 +46,7 @@ class Recordings(Dataset):
         shortest_seconds: float = 0.0,
     ):
         scheme.indices(utterance.emotion for utterance in utterances)   # before hours of reading
+        self.scheme = scheme
         self.sample_rate = sample_rate
         self._free_bytes = memory_gigabytes * 2**30
         self._kept: dict[int, np.ndarray] = {}
@@ -135,6 +137,39 @@ class Recordings(Dataset):
     def class_counts(self, num_classes: int, most_per_speaker: int = 0) -> np.ndarray:
         """Utterances of each class in an epoch, on average."""
         return np.bincount(self.targets, self.taking_part(most_per_speaker), num_classes)
+
+    def distributions(self, vote_weight: float = 0.0) -> Tensor:
+        """What to learn of each utterance: its class, mixed with the shares of its votes where it has some.
+
+        Shape: (utterances, classes).   Raises: DataError where votes are asked for and none has any.
+        """
+        one_hot = nn.functional.one_hot(torch.tensor(self.targets), len(self.scheme.classes)).float()
+        shares = [self.scheme.shares(utterance.votes) for utterance in self.utterances]
+        if vote_weight and not any(shares):
+            raise DataError(
+                f"no utterance has votes for a class of scheme {self.scheme.name}, and fit.vote_weight={vote_weight} "
+                "asks to learn them. Add utt2votes to the data directory, or set fit.vote_weight=0."
+            )
+        voted = torch.tensor([share or own for share, own in zip(shares, one_hot.tolist())])
+        return (1 - vote_weight) * one_hot + vote_weight * voted
+
+    def ratings(self, dimensions: Sequence[str]) -> Tensor:
+        """Listeners' ratings, nan where there is none. Shape: (utterances, dimensions).
+
+        Raises: DataError where fewer than two utterances are rated: nothing could be learnt or measured.
+        """
+        ratings = torch.tensor([
+            [math.nan if (rating := getattr(utterance, name)) is None else rating for name in dimensions]
+            for utterance in self.utterances
+        ])
+        for name, count in zip(dimensions, ratings.isfinite().sum(0).tolist()):
+            if count < 2:
+                raise DataError(
+                    f"{count} of {len(self)} utterances of {few(self.speakers)} have a rating of {name}, and "
+                    f"model.dimensions asks to learn it. Add utt2{name} to the data directory, or leave it out of "
+                    "model.dimensions."
+                )
+        return ratings
 
 
 def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tuple[Recordings, Recordings]:

@@ -120,6 +120,13 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def summed(value: Tensor) -> Tensor:
+    """The sum over all processes, for a loss of the whole batch: its gradient flows through what is this process's own,
+    times their number, since the mean of all gradients is taken."""
+    count = distributed.get_world_size() if _are_several() else 1
+    return total(value) + count * (value - value.detach())
+
+
 def average(tensors: Iterable[Tensor]) -> None:
     """Put the mean over all processes in the place of each; of whole numbers, all processes have the same."""
     floats = [tensor for tensor in tensors if tensor.is_floating_point()]

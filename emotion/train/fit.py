@@ -18,9 +18,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
-from .. import __version__, checkpoint, datadir, files, labels, plot
+from .. import __version__, checkpoint, curves, datadir, files, labels
 from ..analyzer import Analyzer
 from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
@@ -111,10 +111,11 @@ def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -
     """Write the model of the best epoch, and draw how it went."""
     system.load_state_dict(torch.load(epochs.best_path, map_location="cpu", weights_only=True)["state_dict"])
     best, recordings = epochs.best, system.train_set
-    plot.curves(epochs.rows, model_path.with_name("curves.png"), best["epoch"])
+    curves.draw(epochs.rows, model_path.with_name("curves.png"), best["epoch"])
     card = {
         **fresh.card, "train_utterances": len(recordings), "valid_utterances": len(system.valid_set),
-        "epoch": best["epoch"], "selected_by": system.kept_by[0], "valid_uar": best["valid_uar"],
+        "epoch": best["epoch"], "selected_by": system.kept_by[0],
+        **{name: value for name, value in best.items() if name.startswith(("valid_uar", "valid_ccc"))},
     }
     utterances = enumerate(recordings.utterances)
     neutral = ((recordings.waveform(i), u.speaker) for i, u in utterances if u.emotion == "neutral")
@@ -155,10 +156,12 @@ def inherit(fresh: Checkpoint, parent: Checkpoint, name: str) -> None:
             f"{datadir.few(differing)}: its weights do not fit. Give the config.yaml of its own training."
         )
     weights, target = parent.model.state_dict(), fresh.model.state_dict()
-    classes_agree = fresh.labels == parent.labels
+    new = set() if fresh.labels == parent.labels else {"classifier", "sex"}
+    if fresh.dimensions != parent.dimensions:
+        new.add("dimensions")
     fits = {
         key: weights[key] for key in target
-        if key in weights and weights[key].shape == target[key].shape and (classes_agree or not _is_last(key))
+        if key in weights and weights[key].shape == target[key].shape and not new & set(key.split("."))
     }
     fresh.model.load_state_dict(fits, strict=False)
     log.info("starting from %s; new: %s", name, datadir.few(target.keys() - fits.keys()) or "nothing")
@@ -166,15 +169,11 @@ def inherit(fresh: Checkpoint, parent: Checkpoint, name: str) -> None:
 
 def _is_free(option: str) -> bool:
     """Options that leave the weights as they are, or only the last layers."""
-    return option.endswith("dropout") or option == "sex_head"
-
-
-def _is_last(key: str) -> bool:
-    return bool({"classifier", "sex"} & set(key.split(".")))
+    return option.endswith("dropout") or option in ("sex_head", "dimensions")
 
 
 def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config, device: str) -> Tensor | None:
-    """What to learn of each utterance where there are teachers: their mean answer, softened, beside the label.
+    """What to learn of each utterance where there are teachers: their mean answer, softened, beside label and votes.
 
     Shape: (utterances, classes).   Raises: SettingError where a teacher answers in other classes.
     """
@@ -190,9 +189,8 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
             )
         answers.append(torch.from_numpy(posteriors(train_set.utterances, Analyzer(teacher, device)).probabilities))
     mean = softened(torch.stack(answers).mean(0), config.fit.teacher_temperature)
-    one_hot = nn.functional.one_hot(torch.tensor(train_set.targets), len(classes))
     share = config.fit.teacher_weight
-    return ((1 - share) * one_hot + share * mean).float()
+    return ((1 - share) * train_set.distributions(config.fit.vote_weight) + share * mean).float()
 
 
 def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:

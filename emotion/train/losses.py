@@ -1,6 +1,8 @@
-"""What a wrong answer costs: cross-entropy against distributions, balanced over classes, focal, smoothed."""
+"""What a wrong answer costs: cross-entropy against distributions, balanced over classes, focal, smoothed; 1 - CCC."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -34,6 +36,26 @@ class Loss(nn.Module):
 
     def _weighted(self, targets: Tensor) -> Tensor:
         return self.weights * ((1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[1])
+
+
+def discordance(said: Tensor, true: Tensor, summed: Callable[[Tensor], Tensor] = lambda sums: sums) -> Tensor:
+    """1 - CCC over the utterances of a batch, mean over the dimensions of which it has two utterances or more.
+
+        CCC = 2 cov / (var + var + (mean - mean)^2) = 2 (E[xy] - E[x] E[y]) / (E[x^2] + E[y^2] - 2 E[x] E[y])
+
+    summed: adds what other processes have of the same batch.
+
+    Shape: said and true (utterances, dimensions), about 0 to 1; true is nan where it is not known -> ().
+    Source: Lin 1989, A concordance correlation coefficient to evaluate reproducibility; as a loss Trigeorgis et al.
+    2016, Adieu features?
+    """
+    known = true.isfinite()
+    x, y = ((values - 0.5) * known for values in (said, true.nan_to_num(0.5)))   # small numbers, small rounding
+    count, *sums = summed(torch.stack([known.to(x.dtype), x, y, x * x, y * y, x * y]).sum(1))
+    x, y, xx, yy, xy = (part / count.clamp(min=1) for part in sums)
+    ccc = 2 * (xy - x * y) / (xx + yy - 2 * x * y).clamp(min=1e-6)
+    enough = count > 1
+    return ((1 - ccc) * enough).sum() / enough.sum().clamp(min=1)
 
 
 def balanced(counts: np.ndarray) -> np.ndarray:

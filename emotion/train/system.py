@@ -19,17 +19,17 @@ from ..models import Output
 from . import augment, distributed
 from .config import Config
 from .dataset import Batch, Recordings
-from .losses import Loss, balanced
+from .losses import Loss, balanced, discordance
 
 
 class System(lightning.LightningModule):
     """Trains the model of a checkpoint on batches of waveforms; features are computed on the training device.
 
-    targets: computes distributions (utterances, classes) to learn; left out, the one class of each utterance.
+    targets: computes distributions (utterances, classes) to learn; left out, those of labels and votes.
     Of several processes each has a share of the batch. The loss is that of the whole batch, but for what is random and
     for batch norm: noise and dropout are drawn in each process, the statistics of a step are those of the share.
-    Logs train_loss, valid_loss, valid_uar, valid_war and learning_rate once an epoch. What is validated is `chosen`:
-    the weights that would be kept, averaged where the settings say so.
+    Logs `columns` once an epoch. What is validated is `chosen`: the weights that would be kept, averaged where the
+    settings say so.
     """
 
     def __init__(
@@ -48,9 +48,11 @@ class System(lightning.LightningModule):
         counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
         weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
         self.loss = Loss(weights, fit.focal_gamma, fit.label_smoothing)
-        one_hot = nn.functional.one_hot(torch.tensor(train.targets), len(counts)).float()
-        self.register_buffer("targets", one_hot, persistent=False)
+        self.register_buffer("targets", train.distributions(fit.vote_weight), persistent=False)
         self._compute_targets = targets
+        self.dimensions = checkpoint.dimensions
+        self.register_buffer("ratings", train.ratings(self.dimensions), persistent=False)
+        self._valid_ratings = valid.ratings(self.dimensions)
         sexes = torch.tensor([{"f": 0, "m": 1}.get(utterance.sex, -1) for utterance in train.utterances])
         if fit.sex_weight and (sexes < 0).any():
             unknown = {utterance.speaker for utterance in train.utterances if utterance.sex is None}
@@ -60,8 +62,15 @@ class System(lightning.LightningModule):
             )
         self.register_buffer("sexes", sexes, persistent=False)
         self.monitor, self.mode = selection(valid)
-        self._valid: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._valid: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is measured each epoch, in the order of epochs.csv."""
+        recalls = ("valid_uar", "valid_war") if self.targets.shape[1] > 1 else ()
+        ccc = ("valid_ccc", *(f"valid_ccc_{name}" for name in self.dimensions)) if self.dimensions else ()
+        return ("train_loss", "valid_loss", *recalls, *ccc, "learning_rate")
 
     @property
     def kept_by(self) -> tuple[str, str]:
@@ -127,7 +136,8 @@ class System(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of waveforms. Raises ValueError naming its utterances where it is not finite."""
-        settings, targets = self.config.augment, self.targets[batch.positions]
+        settings = self.config.augment
+        targets = torch.cat([self.targets[batch.positions], self.ratings[batch.positions]], dim=1)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # bfloat16 would add noise of its own
             waveforms, lengths = augment.waveforms(
                 batch.waveforms, batch.num_samples, settings, self.config.frontend.sample_rate
@@ -136,6 +146,7 @@ class System(lightning.LightningModule):
             mel = augment.spectrogram(mel, lengths, settings)
             if settings.mixup_alpha:
                 mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
+        targets, ratings = targets.split([self.targets.shape[1], self.ratings.shape[1]], dim=1)
         output = self._ask(self.model, mel, prosody, lengths)
         own = torch.stack([self.loss.weight(targets), targets.new_tensor(len(targets))])
         whole = distributed.total(own)
@@ -144,6 +155,9 @@ class System(lightning.LightningModule):
         if self.config.fit.sex_weight:
             sex_loss = nn.functional.cross_entropy(output.heads["sex"], self.sexes[batch.positions])
             loss = loss + self.config.fit.sex_weight * sex_share * sex_loss
+        if self.dimensions:
+            apart = discordance(output.heads["dimensions"], ratings, distributed.summed)
+            loss = loss + self.config.fit.dimension_weight * apart
         self._refuse_nan("loss", loss, batch, self.train_set)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=int(whole[1]), sync_dist=True)
         return loss
@@ -163,15 +177,17 @@ class System(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         features = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
-        logits = self._ask(self.chosen, *features).logits
+        output = self._ask(self.chosen, *features)
+        logits, said = output.logits, output.heads.get("dimensions", output.logits[:, :0])
         self._refuse_nan("logits", logits, batch, self.valid_set)
-        self._valid.append((batch.positions.cpu(), logits.cpu(), batch.targets.cpu()))
+        self._valid.append((batch.positions.cpu(), logits.cpu(), batch.targets.cpu(), said.cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Measure the whole validation set at once: recall by class is no mean over batches or processes."""
         heard = [batch for own in distributed.gather(self._valid) for batch in own]
         self._valid.clear()
-        measured = distributed.once(lambda: measure(heard))   # one number steers the learning rate of all
+        measured = distributed.once(   # one number steers the learning rate of all
+            lambda: measure(heard, self._valid_ratings, self.dimensions))
         measured["learning_rate"] = self.optimizers().param_groups[0]["lr"]
         self.log_dict(measured)
         if self.config.fit.schedule == "plateau":
@@ -212,17 +228,33 @@ class System(lightning.LightningModule):
         return model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
 
 
-def measure(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
-    """Loss and recalls from positions (batch,), logits (batch, classes) and targets (batch,) of all batches."""
-    positions, logits, targets = (torch.cat(part) for part in zip(*batches))
+def measure(
+    batches: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], ratings: Tensor, dimensions: Sequence[str],
+) -> dict[str, float]:
+    """Loss, recalls and CCC from positions (batch,), logits (batch, classes), targets (batch,) and what is said of the
+    dimensions (batch, dimensions), of all batches.
+
+    Where there is but one class, the loss is 1 - CCC, mean over the dimensions, and there are no recalls.
+
+    Shape: ratings (utterances, dimensions), nan where there is none.
+    """
+    positions, logits, targets, said = (torch.cat(part) for part in zip(*batches))
     order = positions.argsort()   # whoever heard it, in which batch
-    logits, targets = logits[order], targets[order]
+    logits, targets, said = logits[order], targets[order], said[order].double().numpy()
     probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
-    predictions = probabilities.argmax(1)
+    predictions, measured = probabilities.argmax(1), {}
+    for k, name in enumerate(dimensions):
+        known = ratings[:, k].isfinite().numpy()
+        measured[f"valid_ccc_{name}"] = metrics.ccc(ratings[known, k], said[known, k])
+    if dimensions:
+        measured["valid_ccc"] = float(np.mean(list(measured.values())))
+    if classes == 1:
+        return {"valid_loss": 1 - measured["valid_ccc"], **measured}
     return {
         "valid_loss": metrics.nll(targets, probabilities),
         "valid_uar": metrics.uar(targets, predictions, classes),
         "valid_war": metrics.war(targets, predictions),
+        **measured,
     }
 
 
@@ -243,6 +275,12 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
 
 def selection(valid: Recordings) -> tuple[str, str]:
-    """What the best epoch is chosen by, and which way: UAR, or the loss where a class has too few files for recall."""
+    """What the best epoch is chosen by, and which way: UAR, or the loss where a class has too few files for recall.
+
+    Where there are classes they choose alone, whatever dimensions stand beside them; where there are none (scheme
+    none), the mean CCC of the dimensions.
+    """
+    if len(valid.scheme.classes) == 1:
+        return "valid_ccc", "max"
     counts = np.bincount(valid.targets)
     return ("valid_loss", "min") if counts[counts > 0].min() < 5 else ("valid_uar", "max")

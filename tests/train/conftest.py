@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from feelings import utterances
 
 from emotion import checkpoint, datadir
 from emotion.datadir import Utterance
@@ -54,6 +55,26 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def rated(tmp_path_factory):
+    """A folder with the data directories train (48 utterances by a, b, c, d, one without a rating), valid (20 by e, f)
+    and test (22 by g, h)."""
+    folder = tmp_path_factory.mktemp("rated")
+    for name, speakers, takes in (("train", "abcd", 12), ("valid", "ef", 10), ("test", "gh", 11)):
+        made = utterances(folder / f"{name}_wav", speakers, takes)
+        datadir.write(folder / name, [replace(u, arousal=None) if u.id == "a-anger0" else u for u in made])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def feeling(quick):
+    """Settings that learn arousal beside two classes."""
+    return replace(
+        quick, model={**quick.model, "dimensions": ["arousal"]},
+        frontend=FrontendConfig(num_bands=20, normalisation="global"), fit=replace(quick.fit, max_epochs=12),
+    )
+
+
+@pytest.fixture(scope="session")
 def quick():
     """Settings of a training of a second: two epochs of three batches, nothing random but the weights."""
     return Config(
@@ -76,7 +97,7 @@ def train(corpus, quick):
     def run(exp, settings=quick, data=corpus, seed=1, init=None, teachers=(), **options):
         settings = replace(settings, fit=replace(settings.fit, **options))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit.plot, "curves", lambda rows, path, best_epoch: None)
+            patch.setattr(fit.curves, "draw", lambda rows, path, best_epoch: None)
             path = fit.train(settings, data / "train", data / "valid", exp, seed, "cpu", init, teachers)
             model = checkpoint.read(path)
         return model, rows(exp)

@@ -83,18 +83,22 @@ def notes(exp):
 @pytest.fixture(scope="module")
 def still(quick):
     """A network without batch norm and nothing random: here a share of a batch does not depend on the others'."""
-    model = {"name": "lstm", "features": 8, "lstm_width": 8, "lstm_dropout": 0.0, "pooling": "mean", "sex_head": True}
+    model = {"name": "lstm", "features": 8, "lstm_width": 8, "lstm_dropout": 0.0, "pooling": "mean", "sex_head": True,
+             "dimensions": ["arousal", "valence"]}
     fit = replace(quick.fit, max_epochs=4, averaging="ema", plateau_patience=0, sex_weight=0.5, label_smoothing=0.1)
     return replace(quick, model=model, fit=fit)
 
 
 @pytest.fixture(scope="module")
 def uneven(corpus, tmp_path_factory):
-    """21 utterances that train and 11 that validate, in classes of different size."""
+    """21 utterances that train and 11 that validate, in classes of different size; some are rated."""
     folder = tmp_path_factory.mktemp("uneven")
     for name, left_out in (("train", ("a-anger0", "a-anger1", "b-anger0")), ("valid", ("d-sadness0",))):
         kept = [u for u in datadir.read(corpus / name) if u.id not in left_out]
-        datadir.write(folder / name, [replace(u, sex="m" if u.speaker in "ad" else "f") for u in kept])
+        datadir.write(folder / name, [
+            replace(u, sex="m" if u.speaker in "ad" else "f", arousal=k % 7 / 6, valence=(k % 5 / 4) if k % 3 else None)
+            for k, u in enumerate(kept)
+        ])
     return folder
 
 
@@ -141,7 +145,7 @@ def test_without_batch_norm_and_chance_two_processes_come_to_the_weights_of_one(
 
 
 def test_validation_hears_every_utterance_once_whoever_hears_it(by_one, two):
-    for name in ("valid_loss", "valid_uar", "valid_war", "learning_rate"):
+    for name in ("valid_loss", "valid_uar", "valid_war", "valid_ccc", "learning_rate"):
         assert table(two / "still")[name] == pytest.approx(table(by_one[0])[name], abs=1e-5)
 
 

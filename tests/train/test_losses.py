@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from emotion.train.losses import Loss, balanced, softened
+from emotion import metrics
+from emotion.train.losses import Loss, balanced, discordance, softened
 
 LOGITS = torch.tensor([[2.0, -1, 0.5], [0, 0, 0], [-3, 4, 1]])
 ONE_HOT = nn.functional.one_hot(torch.tensor([0, 2, 1]), 3).float()
@@ -50,3 +51,32 @@ def test_a_softened_answer_keeps_its_order_and_nears_equality():
     soft = softened(sure, 2.0)
     torch.testing.assert_close(soft, sure.sqrt() / sure.sqrt().sum())
     torch.testing.assert_close(softened(sure, 1.0), sure)
+
+
+def test_what_is_said_as_it_is_true_costs_nothing_and_its_opposite_costs_two():
+    true = torch.tensor([[0.1], [0.4], [0.9]])
+    assert discordance(true, true).item() == pytest.approx(0, abs=1e-4)
+    assert discordance(2 * true.mean() - true, true).item() == pytest.approx(2, abs=1e-4)
+
+
+def test_the_cost_is_one_less_the_concordance_mean_over_dimensions_without_what_nobody_rated(rng):
+    true, said = torch.tensor(rng.uniform(size=(2, 9, 2)), dtype=torch.float32)
+    true[2, 0] = true[5, 0] = true[5, 1] = float("nan")
+    known = [true[:, k].isfinite() for k in (0, 1)]
+    expected = np.mean([1 - metrics.ccc(true[known[k], k], said[known[k], k]) for k in (0, 1)])
+    assert discordance(said, true).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_dimension_with_one_rating_in_the_batch_is_left_out_and_its_gradient_is_zero_and_not_missing():
+    true = torch.tensor([[0.1, 0.5], [0.4, float("nan")], [0.9, float("nan")]])
+    said = torch.tensor([[0.2, 0.1], [0.2, 0.2], [0.7, 0.3]], requires_grad=True)
+    discordance(said, true).backward()
+    assert said.grad[:, 0].any() and not said.grad[:, 1].any()
+    assert discordance(said, torch.full((3, 2), float("nan"))).item() == 0
+
+
+def test_where_all_are_told_the_same_there_is_a_way_out(rng):
+    """Its gradient tells apart what should be: nothing is divided by zero."""
+    said = torch.full((4, 1), 0.5, requires_grad=True)
+    discordance(said, torch.tensor([[0.1], [0.2], [0.8], [0.9]])).backward()
+    assert said.grad.isfinite().all() and (said.grad[:2] > 0).all() and (said.grad[2:] < 0).all()
