@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import logging
@@ -215,7 +216,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
 
 def evaluate(
     exp_dir: str | Path, directory: str, device: str = "auto", allow_heard: bool = False,
-    speeds: Sequence[float] = (1.0,), out: str | Path | None = None,
+    speeds: Sequence[float] = (1.0,), out: str | Path | None = None, own_statistics: bool = False,
 ) -> dict:
     """Score the test speakers once: posteriors.csv, scores.json and confusion.png in the folder `out`.
 
@@ -223,6 +224,7 @@ def evaluate(
     have voted, `votes` there says how well the answers fit their votes (ratings.against_votes).
     exp_dir: an experiment folder, which is where `out` is if left out; or a model file, which needs it.
     With other speeds (test-time averaging) the tables are called posteriors_speeds.csv and so on.
+    own_statistics: see `with_statistics_of`; the tables are then called posteriors_own.csv and so on.
     Raises DataError where the model has heard a speaker in training or validation, unless allowed; and where the folder
     holds the scores of other data.
     """
@@ -230,7 +232,7 @@ def evaluate(
     if out is None and not Path(exp_dir).is_dir():
         raise DataError(f"{exp_dir} is a model without a folder of its own. Tell where its scores go (--out DIR).")
     out = Path(exp_dir if out is None else out)
-    kind = "" if tuple(speeds) == (1.0,) else "_speeds"
+    kind = ("" if tuple(speeds) == (1.0,) else "_speeds") + ("_own" if own_statistics else "")
     done = out / f"scores{kind}.json"
     source = {"model": model.fingerprint, "data": str(directory), "speeds": list(speeds)}
     utterances = datadir.read(directory)
@@ -244,6 +246,8 @@ def evaluate(
         if scores.get("data") != str(directory):
             raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
     out.mkdir(parents=True, exist_ok=True)
+    if own_statistics:
+        model = with_statistics_of(utterances, model)
     named, rated = answers(utterances, Analyzer(model, device), speeds)
     named.write(out / f"posteriors{kind}.csv")
     scores = {**source, **named.summary()}
@@ -261,6 +265,23 @@ def evaluate(
     for line in told(scores):
         log.info("%s: %s", out, line)
     return scores
+
+
+def with_statistics_of(utterances: Sequence[Utterance], model: checkpoint.Checkpoint) -> checkpoint.Checkpoint:
+    """The model, normalised by mean and deviation of these recordings, all together, instead of those of its training.
+
+    So a corpus loses what its rooms and microphones add to every recording. It needs all of them, unlabelled, before
+    the first answer (transductive: report it on a line of its own).
+    Raises: DataError for a model that is not normalised by its training's statistics.
+    """
+    kind = model.frontend.config.normalisation
+    if kind != "global":
+        raise DataError(f"the model is normalised by {kind}: statistics of its training are nothing to replace. Leave "
+                        "--own-statistics out, or give a model with frontend.normalisation: global.")
+    frontend = copy.deepcopy(model.frontend)
+    waveforms = (torch.from_numpy(heard(u, frontend.config.sample_rate))[None] for u in utterances)
+    frontend.fit((waveform, torch.tensor([waveform.shape[1]])) for waveform in waveforms)
+    return replace(model, frontend=frontend)
 
 
 def _strict(value: Any) -> Any:

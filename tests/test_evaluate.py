@@ -271,6 +271,36 @@ def test_how_loud_a_speaker_was_recorded_changes_nothing_after_normalisation(by_
     assert np.abs(alone - loud.probabilities[loud.utterances.index("c-fear")]).max() > 1e-3
 
 
+# the statistics of the tested corpus
+
+def test_with_its_own_statistics_a_corpus_may_be_recorded_at_any_level(experiment, tmp_path):
+    loud, soft = corpus(tmp_path / "loud", "c d"), corpus(tmp_path / "soft", "c d", gain=0.1)
+    told = {}
+    for name, directory in (("loud", loud), ("soft", soft)):
+        for own in (False, True):
+            evaluate.evaluate(experiment, directory, "cpu", out=tmp_path / name / "out", own_statistics=own)
+        told[name] = {kind: Posteriors.read(tmp_path / name / "out" / f"posteriors{kind}.csv") for kind in ("", "_own")}
+    assert told["loud"]["_own"].probabilities == pytest.approx(told["soft"]["_own"].probabilities, abs=1e-4)
+    assert np.abs(told["loud"][""].probabilities - told["soft"][""].probabilities).max() > 1e-2
+    assert {path.name for path in (tmp_path / "loud/out").glob("*_own*")} == {
+        "posteriors_own.csv", "scores_own.json", "confusion_own.png"}
+
+
+def test_the_statistics_of_a_corpus_are_those_of_all_its_frames_and_the_model_keeps_its_own(tiny, tmp_path):
+    utterances = datadir.read(corpus(tmp_path, "c d"))
+    waveforms = [torch.from_numpy(soundfile.read(u.wav, dtype="float32")[0])[None] for u in utterances]
+    frames = torch.cat([tiny.frontend.log_mel(x, torch.tensor([x.shape[1]]))[0] for x in waveforms], dim=2)
+    fitted = evaluate.with_statistics_of(utterances, tiny).frontend
+    assert torch.allclose(fitted.mean, frames.mean(2, keepdim=True)[0], atol=1e-3)
+    assert torch.allclose(fitted.deviation, frames.std(2, keepdim=True, correction=0)[0], rtol=1e-3)
+    assert not tiny.frontend.mean.any()
+
+
+def test_a_model_that_has_no_statistics_of_its_training_is_refused(by_speaker, tmp_path):
+    with pytest.raises(DataError, match="normalised by speaker.*frontend.normalisation: global"):
+        evaluate.with_statistics_of(datadir.read(corpus(tmp_path, "c")), by_speaker)
+
+
 # results
 
 def test_the_results_are_pooled_over_folds_and_spread_over_seeds(tmp_path):

@@ -55,6 +55,10 @@ def add(commands) -> None:
         "--speeds", type=numbers, default=(1.0,), metavar="0.9,1,1.1",
         help="average the answers to the recordings played at these speeds (default: 1)",
     )
+    evaluate.add_argument(
+        "--own-statistics", action="store_true",
+        help="normalise by mean and deviation of these recordings, not of the training's: posteriors_own.csv",
+    )
 
     stress = command(commands, "stress", _stress, "Test how a model stands up to noise, lines, rooms and other voices.")
     stress.add_argument("model", metavar="MODEL", help="experiment folder, model file, or the folder with fold*/seed*")
@@ -114,7 +118,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     share(options.threads)
     model = BUNDLED if options.exp == "bundled" else options.exp
-    evaluate(model, options.directory, options.device, options.allow_heard, options.speeds, options.out)
+    evaluate(
+        model, options.directory, options.device, options.allow_heard, options.speeds, options.out,
+        options.own_statistics,
+    )
 
 
 def _stress(options: argparse.Namespace) -> None:

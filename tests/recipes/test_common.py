@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from emotion import datadir
+
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SCRIPTS = [path for pattern in ("*.sh", "*/*.sh", "*/local/*.sh") for path in sorted(RECIPES.glob(pattern))]
 SPLITS = {   # each recipe's own
@@ -517,6 +519,69 @@ def test_a_python_without_emotion_is_told_with_the_remedy(recipes, tmp_path):
     command(tmp_path / "bin/python3", "exit 1")
     result = recipes("mini", "--stage", "2")
     assert result.returncode == 1 and "cannot import emotion" in result.stderr
+
+
+# Across corpora
+
+
+def small_corpus(folder, name, emotions):
+    """A data directory of three speakers, each with a noise of each emotion."""
+    utterances = []
+    for k, (speaker, emotion) in enumerate((f"{name}{n}", emotion) for n in range(3) for emotion in emotions):
+        wav = folder / f"{speaker}-{emotion}.wav"
+        wav.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(wav, np.random.default_rng(100 * ord(name) + k).uniform(-0.1, 0.1, 8000), 16000)
+        utterances.append(datadir.Utterance(f"{speaker}-{emotion}", speaker, str(wav), emotion))
+    datadir.write(folder, utterances)
+
+
+def test_each_corpus_and_all_others_train_and_every_corpus_is_tested_by_who_never_heard_it(recipes, tmp_path):
+    real = f'if [ "$1" = data ]; then exec "{sys.executable}" -m emotion "$@"; fi'
+    command(tmp_path / "bin/emotion", f'printf "%s\\n" "$*" >>"{tmp_path}/emotion.calls"', real)
+    for name, folder in (("a", tmp_path / "recipes/a/data/all"), ("b", tmp_path / "b"), ("c", tmp_path / "c")):
+        small_corpus(folder, name, ("anger", "boredom", "calm"))
+    corpora = f"a,b={tmp_path}/b,c={tmp_path}/c"
+    result = recipes("cross_corpus", "--corpora", corpora, "--stop-stage", "4", "--seed", "3", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    data = tmp_path / "recipes/cross_corpus/data"
+    assert {u.emotion for u in datadir.read(data / "a/all")} == {"anger", "calm"}
+    without_b = {part: {u.speaker[0] for u in datadir.read(data / f"a-b-c/without_b/fold1/{part}")}
+                 for part in ("train", "valid")}
+    assert without_b == {"train": {"a", "c"}, "valid": {"a", "c"}}
+    calls = [call for call in recipes.calls() if not call.startswith("data ")]
+    rows = ["a", "b", "c", "a-b-c/without_a", "a-b-c/without_b", "a-b-c/without_c"]
+    assert [call for call in calls if call.startswith("train ")] == [
+        f"train --conf conf/serial.yaml --train data/{row}/fold1/train --valid data/{row}/fold1/valid "
+        f"--exp exp/serial/{row}/seed3 --seed 3 --device cpu --devices 1 --nodes 1" for row in rows
+    ]
+    cells = [(row, column, f"data/{column}/" + ("fold1/test" if row == column else "all"))
+             for row in "abc" for column in "abc"]
+    cells += [(f"a-b-c/without_{column}", column, f"data/{column}/all") for column in "abc"]
+    expected = [
+        f"evaluate exp/serial/{row}/seed3 {test} --out exp/serial/{row}/seed3/on/{column} --device cpu{own}"
+        for row, column, test in cells for own in ("", " --own-statistics")
+    ]
+    assert [call for call in calls if call.startswith("evaluate ")] == expected
+
+
+@pytest.mark.parametrize(("corpora", "said"), [
+    ("ravdess", "is one corpus: nothing is across"),
+    ("a b=x,c=y", "'a b' is no name of a corpus"),
+    ("nowhere,ravdess", "write it with ../nowhere/run.sh --stage 1 --stop-stage 1, or name one: nowhere=DIR"),
+])
+def test_corpora_that_cannot_be_crossed_are_refused(corpora, said, recipes, tmp_path):
+    result = recipes("cross_corpus", "--corpora", corpora)
+    assert result.returncode in (1, 2) and said in result.stderr
+    assert not (tmp_path / "emotion.calls").exists()
+
+
+def test_a_recording_in_two_corpora_stops_the_crossing(recipes, tmp_path):
+    real = f'[ "$1 $2" != "data check" ] || exit 1; exec "{sys.executable}" -m emotion "$@"'
+    command(tmp_path / "bin/emotion", real)
+    for name in "ab":
+        small_corpus(tmp_path / name, name, ("anger", "calm"))
+    result = recipes("cross_corpus", "--corpora", f"a={tmp_path}/a,b={tmp_path}/b", "--stop-stage", "2")
+    assert result.returncode == 1 and "stage 2" not in result.stdout
 
 
 # Slurm

@@ -6,6 +6,7 @@ Its card states what those fold models reached, what models that never heard the
 
 import argparse
 import json
+import sys
 import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,10 @@ import torch
 from emotion import checkpoint, datadir, metrics
 from emotion.calibration import Calibration, fit_temperature, fit_threshold
 from emotion.evaluate import POSTERIORS, Posteriors
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from shared_classes import on_shared_classes, only  # noqa: E402
 
 CORPORA = {
     "ravdess": "RAVDESS speech (Livingstone & Russo 2018, CC BY-NC-SA 4.0): English, 24 actors, two sentences",
@@ -64,24 +69,8 @@ def fitted(parts: list[Posteriors]) -> float:
     return fit_temperature(logits(pooled), torch.tensor(pooled.targets))
 
 
-def only(answers: Posteriors, rows: np.ndarray) -> Posteriors:
-    return Posteriors(
-        tuple(np.array(answers.utterances)[rows]), tuple(np.array(answers.speakers)[rows]), answers.labels,
-        answers.targets[rows], answers.probabilities[rows],
-    )
-
-
 def of_corpus(answers: Posteriors, corpus: str) -> Posteriors:
     return only(answers, np.array([speaker.startswith(corpus) for speaker in answers.speakers]))
-
-
-def on_shared_classes(answers: Posteriors, heard: set[str]) -> Posteriors:
-    """Utterances of the classes that training had, answers among the classes that training and test both have."""
-    shared = [k for k, label in enumerate(answers.labels) if label in heard and k in answers.targets]
-    kept = only(answers, np.isin(answers.targets, shared))
-    probabilities = np.zeros_like(kept.probabilities)
-    probabilities[:, shared] = kept.probabilities[:, shared]
-    return replace(kept, probabilities=probabilities / probabilities.sum(1, keepdims=True))
 
 
 def main() -> None:
