@@ -108,6 +108,8 @@ def explain(
             f"label={label!r} must be one of {', '.join(analyzer.labels)}: the model has no logit for others. "
             "Leave it out for what the model answers."
         )
+    if analyzer.labels == ("unknown",):
+        raise ValueError("a model of dimensions alone names no emotion: nothing speaks for one. Give one of classes.")
     span = _given(start_seconds, stop_seconds, analyzer.windows.length_seconds)
     timeline = analyzer.analyze(source, sample_rate, spans=None if span is None else [span])
     if not isinstance(timeline, Timeline):

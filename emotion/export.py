@@ -1,6 +1,7 @@
 """A model as one ONNX file, waveforms in, answers out: onnxruntime and the module `exported` need nothing else.
 
     waveforms, num_samples -> front end -> network -> logits, step_logits, step_lengths
+                                                 -> dimensions, step_dimensions   of a model that has some
                            -> speech detector      -> speech
 
 The graph is traced: torch.export, of PyTorch 2.11, fixes the number of steps that an LSTM takes.
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from . import files, prosody
 from .checkpoint import Checkpoint
 from .detector import SPECTRUM_HOP, Magnitudes, SpeechDetector
-from .exported import FORMAT, INPUTS, OUTPUTS
+from .exported import FORMAT, FURTHER, INPUTS, OUTPUTS
 from .features import Mel
 from .masking import mask
 from .settings import to_plain
@@ -73,19 +74,27 @@ class Graph(nn.Module):
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.sample_rate = checkpoint.frontend.config.sample_rate
+        self.further = FURTHER if checkpoint.dimensions else ()
         self.frontend = copy.deepcopy(checkpoint.frontend).cpu()
         self.frontend.mel = FourierMel(self.frontend.mel)
         self.model = copy.deepcopy(checkpoint.model).cpu()
         self.detector = SpeechDetector()
         self.detector.magnitudes = FourierMagnitudes(self.detector.magnitudes)
 
-    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` answers."""
+        return OUTPUTS + self.further
+
+    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, ...]:
         """Shape: waveforms (batch, samples), num_samples (batch,) -> logits (batch, classes), step_logits (batch,
-        steps, classes), step_lengths (batch,), speech (batch, chunks)."""
+        steps, classes), step_lengths (batch,), speech (batch, chunks); of a model with dimensions also dimensions
+        (batch, dimensions), step_dimensions (batch, steps, dimensions)."""
         output = self.model(*self.frontend(waveforms, num_samples))
         inside = mask(num_samples, waveforms.shape[1])
         speech = self.detector(waveforms.masked_fill(~inside, 0), self.sample_rate)
-        return output.logits, output.step_logits, output.step_lengths, speech
+        further = (output.heads[name] for name in self.further)
+        return output.logits, output.step_logits, output.step_lengths, speech, *further
 
 
 class Fourier(nn.Module):
@@ -160,6 +169,7 @@ def _header(checkpoint: Checkpoint, precision: str) -> dict:
         "format": FORMAT,
         "name": checkpoint.name,
         "labels": list(checkpoint.labels),
+        **({"dimensions": list(checkpoint.dimensions)} if checkpoint.dimensions else {}),
         "sample_rate": settings.sample_rate,
         "step_samples": reach.hop * settings.hop_samples,
         "first_step_seconds": reach.centre * settings.hop_samples / settings.sample_rate,
@@ -193,15 +203,17 @@ def _batch(seconds: tuple[float, ...], sample_rate: int) -> tuple[Tensor, Tensor
 
 def _trace(graph: Graph, path: Path) -> None:
     sizes = {"waveforms": ("batch", "samples"), "step_logits": ("batch", "steps"), "speech": ("batch", "chunks")}
-    sizes |= {name: ("batch",) for name in ("num_samples", "logits", "step_lengths")}
+    sizes |= {"step_dimensions": ("batch", "steps")}
+    sizes |= {name: ("batch",) for name in ("num_samples", "logits", "step_lengths", "dimensions")}
+    named = (*INPUTS, *graph.outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python numbers in the trace, all checked by _compare
         with _traceable():
             torch.onnx.export(
                 graph, _batch((1.5, 1.0, 0.6), graph.sample_rate), path, dynamo=False, opset_version=OPSET,
                 do_constant_folding=False,  # weights keep their names; onnxruntime folds
-                input_names=INPUTS, output_names=OUTPUTS,
-                dynamic_axes={name: dict(enumerate(axes)) for name, axes in sizes.items()},
+                input_names=INPUTS, output_names=graph.outputs,
+                dynamic_axes={name: dict(enumerate(sizes[name])) for name in named},
             )
 
 
@@ -214,8 +226,8 @@ def _compare(session, graph: Graph, precision: str) -> None:
         batch = _batch(seconds, graph.sample_rate)
         with torch.no_grad():
             expected = graph(*batch)
-        answers = session.run(OUTPUTS, {name: part.numpy() for name, part in zip(INPUTS, batch)})
-        for name, answer, tensor in zip(OUTPUTS, answers, expected):
+        answers = session.run(graph.outputs, {name: part.numpy() for name, part in zip(INPUTS, batch)})
+        for name, answer, tensor in zip(graph.outputs, answers, expected):
             same = answer.shape == tensor.shape
             if not (same and np.abs(answer - tensor.numpy()).max() <= TOLERANCES[precision]):  # nan is no answer
                 raise ValueError(

@@ -8,6 +8,7 @@
     .txt .vtt        Audacity labels, WebVTT subtitles   one answer: a recording, or a channel of it
 
 The table of recordings is `scores`. Here a recording without segments has no row, and only .jsonl tells of it.
+Dimensions, arousal and the like, are in .csv, .parquet, .jsonl and Kaldi's utt2arousal.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from . import datadir, files
-from .labels import EMOTIONS
+from .labels import DIMENSIONS, EMOTIONS
 from .timeline import Segment, Span, Timeline
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def read(path: str | os.PathLike) -> list[Timeline]:
     """What a file tells of each recording and channel.
 
     What its format does not hold: steps are empty, a segment's confidence nan, its probabilities (). But in .jsonl the
-    recording's probabilities are 0, its label unknown, its end that of the last segment, its name perhaps the file's.
+    recording's probabilities are 0, its dimensions nan, its label unknown, its end that of the last segment, its name
+    perhaps the file's.
     Raises: FormatError for a file that is not what its ending says.
     """
     path = Path(path)
@@ -164,6 +166,7 @@ def _rows(timelines: list[Timeline]) -> list[dict[str, Any]]:
         "path": answer.name, "channel": answer.channel, "start_seconds": part.start_seconds,
         "end_seconds": part.end_seconds, "label": part.label,
         "confidence": None if math.isnan(part.confidence) else part.confidence, "speaker": part.speaker,
+        **dict(zip(answer.dimensions, part.dimensions)),
         **{f"p_{label}": p for label, p in zip(answer.labels, part.probabilities)},
     } for answer in timelines for part in answer.segments]
 
@@ -171,6 +174,7 @@ def _rows(timelines: list[Timeline]) -> list[dict[str, Any]]:
 def _table(timelines: list[Timeline]) -> dict[str, list]:
     """Columns of the table of segments; channel and speaker only where one is known."""
     names = ["path", "channel", "start_seconds", "end_seconds", "label", "confidence", "speaker"]
+    names += dict.fromkeys(name for answer in timelines for name in answer.dimensions)
     names += dict.fromkeys(f"p_{label}" for answer in timelines for label in answer.labels)
     rows = _rows(timelines)
     table = {name: [row.get(name) for row in rows] for name in names}
@@ -185,19 +189,24 @@ def _gathered(reader: Callable[[Path], Rows], path: Path) -> list[Timeline]:
         found[known.get("path", path.stem), known.get("channel")].append((_times(path, number, known), known))
     for (name, channel), rows in found.items():
         columns = dict.fromkeys(column for _, known in rows for column in known if column.startswith("p_"))
+        dimensions = [name for name in DIMENSIONS if all(name in known for _, known in rows)]
         answers.append(_answer(name, channel and int(channel), tuple(column[2:] for column in columns) or EMOTIONS, [
             Segment(*times, known["label"], float(known.get("confidence", math.nan)),
-                    tuple(float(known[column]) for column in columns if column in known), known.get("speaker"))
+                    tuple(float(known[column]) for column in columns if column in known), known.get("speaker"),
+                    tuple(float(known[name]) for name in dimensions))
             for times, known in rows
-        ]))
+        ], dict.fromkeys(dimensions, math.nan)))
     return answers
 
 
-def _answer(name: str, channel: int | None, labels: tuple[str, ...], parts: list[Segment]) -> Timeline:
+def _answer(
+    name: str, channel: int | None, labels: tuple[str, ...], parts: list[Segment], dimensions: dict[str, float],
+) -> Timeline:
     return Timeline(
         name=name, labels=labels, duration_seconds=max((part.end_seconds for part in parts), default=0.0),
         probabilities=np.zeros(len(labels)), step_times=np.empty(0), step_probabilities=np.empty((0, len(labels))),
         step_speech=np.empty(0), segments=tuple(sorted(parts, key=_when)), unknown_below=math.inf, channel=channel,
+        dimensions=dimensions,
     )
 
 
@@ -280,11 +289,13 @@ def _jsonl(path: Path) -> list[Timeline]:
         labels, probabilities = zip(*told["probabilities"].items())
         parts = [
             Segment(*_times(path, number, part), str(part["label"]), float(part["confidence"]),
-                    (*map(float, part["probabilities"].values()),), part["speaker"])
+                    (*map(float, part["probabilities"].values()),), part["speaker"],
+                    (*map(float, (part.get("dimensions") or {}).values()),))
             for part in told["segments"]
         ]
+        held = _answer(told["path"], told.get("channel"), labels, parts, told.get("dimensions") or {})
         answers.append(replace(
-            _answer(told["path"], told.get("channel"), labels, parts), probabilities=np.array(probabilities, float),
+            held, probabilities=np.array(probabilities, float),
             duration_seconds=float(told["duration_seconds"]), flags=tuple(told["flags"]),
             unknown_below=math.inf if told["label"] == "unknown" else 0.0,
         ))
@@ -339,7 +350,8 @@ def _write_kaldi(timelines: list[Timeline], path: Path) -> None:
         for part in answer.segments:
             speaker = f"{recording}:{word(part.speaker)}" if part.speaker else recording
             times = "-".join(f"{round(1000 * seconds):08}" for seconds in _when(part))
-            utterances.append(datadir.Utterance(f"{speaker}#{times}", speaker, answer.name, part.label, *_when(part)))
+            utterances.append(datadir.Utterance(f"{speaker}#{times}", speaker, answer.name, part.label, *_when(part),
+                                                **dict(zip(answer.dimensions, part.dimensions))))
     datadir.write(path, utterances)
 
 

@@ -30,6 +30,7 @@ COLOURS = {
 }
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermilion and blue of Okabe and Ito
 INK, GREY = "#222222", "#8A8A8A"
+LINES = (AFTER, BEFORE, INK)   # of dimensions
 MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound draws as fast as an hour
 FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
@@ -115,12 +116,12 @@ def reliability(targets: ArrayLike, probabilities: ArrayLike, path: Output,
 
 def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds: float, timeline: Timeline,
               path: Output, title: str | None = None, f0_hz: ArrayLike | None = None) -> Figure:
-    """Waveform, log-mel, pitch and emotions of one recording, one above the other on the same time axis.
+    """Waveform, log-mel, pitch, dimensions and emotions of one recording, one above the other on the same time axis.
 
     The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS. Where
     nobody speaks the emotions are pale. A long recording is drawn in columns: of the waveform its extremes, of the
-    pitch the middle and where eight in ten values lie, of the emotions their mean while somebody speaks and, in the
-    bar, the one that holds longest.
+    pitch the middle and where eight in ten values lie, of dimensions and emotions their mean while somebody speaks
+    and, in the bar, the one that holds longest.
 
     Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds; f0_hz (frames,)
             in Hz, 0 where unvoiced.
@@ -136,24 +137,25 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
         raise ValueError(f"no colour for {', '.join(colourless)}; there are colours for "
                          f"{', '.join(COLOURS)}: two pictures could not be compared by eye. Map the labels "
                          "to these names.")
-    heights = (1, 1.5, *([0.9] if f0_hz is not None else []), 1.7)
+    further = [0.9 for is_there in (f0_hz is not None, timeline.dimensions) if is_there]   # pitch, dimensions
+    heights = (1, 1.5, *further, 1.7)
     figure = new_figure(9.0, 1.57 * sum(heights))
     grid = figure.add_gridspec(len(heights), 2, width_ratios=(1, 0.14), height_ratios=heights)
     wave = figure.add_subplot(grid[0, 0])
     spectrum, *between, emotions = (figure.add_subplot(grid[row, 0], sharex=wave) for row in range(1, len(heights)))
     _draw_waveform(wave, waveform, sample_rate)
-    for axes in between:
-        _draw_pitch(axes, np.asarray(f0_hz), hop_seconds)
+    if f0_hz is not None:
+        _draw_pitch(between[0], np.asarray(f0_hz), hop_seconds)
     image = _draw_mel(spectrum, mel, hop_seconds)
     side = figure.add_subplot(grid[1, 1])
     side.set_axis_off()
     figure.colorbar(image, cax=side.inset_axes((0, 0.05, 0.12, 0.9))).set_label("log power", fontsize=10)
     told = _told(timeline)
+    if timeline.dimensions:
+        lines = _draw_dimensions(between[-1], told, timeline)
+        _legend(figure.add_subplot(grid[-2, 1]), lines, timeline.dimensions)
     handles = _draw_emotions(emotions, told, timeline)
-    side = figure.add_subplot(grid[-1, 1])
-    side.set_axis_off()
-    side.legend(handles[::-1], timeline.labels[::-1], fontsize=10, frameon=False, loc="center left",
-                borderpad=0, borderaxespad=0, handlelength=1.2)
+    _legend(figure.add_subplot(grid[-1, 1]), handles[::-1], timeline.labels[::-1])
     for axes in (wave, spectrum, *between):
         axes.tick_params(labelbottom=False)
     wave.set_xlim(0, timeline.duration_seconds)
@@ -218,18 +220,21 @@ def _name_times(axes: Axes, duration_seconds: float) -> None:
 
 
 class Told(NamedTuple):
-    """What is drawn of a timeline: times (n,), shares (n, classes) and bars of (start, end, label) in seconds."""
+    """What is drawn of a timeline: times (n,), shares (n, classes), bars of (start, end, label) in seconds, and
+    dimensions (n, dimensions)."""
 
     times: np.ndarray
     shares: np.ndarray
     bars: list[tuple[float, float, str]]
+    dimensions: np.ndarray
 
 
 def _told(timeline: Timeline) -> Told:
     """All of a timeline; of a long one columns: means while somebody speaks, and the label that holds longest."""
     times, shares = np.asarray(timeline.step_times), np.asarray(timeline.step_probabilities)
+    rated = np.empty((len(times), 0)) if timeline.step_dimensions is None else np.asarray(timeline.step_dimensions)
     if len(times) <= MOST_COLUMNS:
-        return Told(times, shares, [(s.start_seconds, s.end_seconds, s.label) for s in timeline.segments])
+        return Told(times, shares, [(s.start_seconds, s.end_seconds, s.label) for s in timeline.segments], rated)
     names = sorted({segment.label for segment in timeline.segments})
     held = np.zeros((len(times), len(names)))   # by which label each step is
     for segment in timeline.segments:
@@ -238,7 +243,9 @@ def _told(timeline: Timeline) -> Told:
     starts = _columns(len(times), FEW_COLUMNS)
     ends = np.append(starts[1:], len(times))
     spoken = held.any(1)
-    means = [shares[a:b][spoken[a:b] if spoken[a:b].any() else slice(None)].mean(0) for a, b in zip(starts, ends)]
+    both = np.hstack([shares, rated])
+    means = [both[a:b][spoken[a:b] if spoken[a:b].any() else slice(None)].mean(0) for a, b in zip(starts, ends)]
+    shares, rated = np.split(np.array(means), [shares.shape[1]], axis=1)
     edges = [0.0, *times[starts[1:]].tolist(), timeline.duration_seconds]
     bars = []
     for column, votes in enumerate(np.add.reduceat(held, starts, axis=0)):
@@ -247,12 +254,30 @@ def _told(timeline: Timeline) -> Told:
             if bars and bars[-1][1:] == (start, label):
                 start = bars.pop()[0]
             bars.append((start, end, label))
-    return Told(times[(starts + ends - 1) // 2], np.array(means), bars)
+    return Told(times[(starts + ends - 1) // 2], shares, bars, rated)
+
+
+def _draw_dimensions(axes: Axes, told: Told, timeline: Timeline) -> list:
+    lines = [axes.plot(told.times, values, color=colour, linewidth=1.2)[0]
+             for values, colour in zip(told.dimensions.T, LINES)]
+    axes.broken_barh(_silences(told.bars, timeline.duration_seconds), (0, 1), facecolors="white", alpha=0.8,
+                     linewidth=0, zorder=3)
+    axes.set_ylim(0, 1)
+    axes.set_yticks((0, 0.5, 1))
+    plain(axes, ylabel="rating")
+    return lines
+
+
+def _legend(side: Axes, handles: Sequence, names: Sequence[str]) -> None:
+    """Names beside what is drawn."""
+    side.set_axis_off()
+    side.legend(handles, names, fontsize=10, frameon=False, loc="center left", borderpad=0, borderaxespad=0,
+                handlelength=1.2)
 
 
 def _draw_emotions(axes: Axes, told: Told, timeline: Timeline) -> list:
     colours = [COLOURS[label] for label in timeline.labels]
-    (times, shares, bars), end = told, timeline.duration_seconds
+    (times, shares, bars, _), end = told, timeline.duration_seconds
     half = np.diff(times).mean() / 2 if len(times) > 1 else end  # a step reaches half way to the next
     times = np.concatenate([times[:1] - half, times, times[-1:] + half]).clip(0, end)
     shares = np.concatenate([shares[:1], shares, shares[-1:]])

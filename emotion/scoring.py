@@ -262,6 +262,12 @@ def _tell(failed: Sequence[tuple[str, str]], total: int) -> int:
     return 1 if failed else 0
 
 
+def _between(value: float) -> str:
+    """Where a value lies from 0 to 1: ....|......"""
+    place = round(40 * value)
+    return "." * place + "|" + "." * (40 - place)
+
+
 def _readable(answer) -> str:
     """A Timeline as lines for a person."""
     channel = f", channel {answer.channel}" if answer.channel else ""
@@ -269,6 +275,9 @@ def _readable(answer) -> str:
     for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
         lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
     lines.append("")
+    for name, value in answer.dimensions.items():
+        lines.append(f"  {name:<10}   {value:.2f}  {_between(value)}")
+    lines += [""] if answer.dimensions else []
     for part in answer.segments:
         span = f"{part.start_seconds:7.2f} - {part.end_seconds:7.2f} s"
         lines.append(f"  {span}  {part.label:<10} {100 * part.confidence:5.1f} %")

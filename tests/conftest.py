@@ -33,6 +33,16 @@ def tiny() -> checkpoint.Checkpoint:
     return untrained()
 
 
+@pytest.fixture
+def rating() -> checkpoint.Checkpoint:
+    """The same with two dimensions, whose answers spread from 0 to 1."""
+    torch.manual_seed(1)
+    options = {**TINY, "dimensions": ["valence", "arousal"]}
+    model = checkpoint.build("serial", options, FrontendConfig(num_bands=20), labels.scheme("mini5"))
+    model.model.head.dimensions.weight.data *= 20
+    return model
+
+
 @pytest.fixture(scope="session")
 def voice() -> np.ndarray:
     """An utterance of the mini recipe's synthetic voice, that a speech detector takes for one: float32 at 16 kHz."""

@@ -212,6 +212,51 @@ def test_the_embedding_of_a_long_recording_is_the_mean_over_its_windows(tiny):
     assert Analyzer(tiny, "cpu", windows=SHORT_WINDOWS).embed(waveform, RATE) == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_dimensions_of_a_recording_are_the_models_utterance_output_and_those_of_its_steps(rating):
+    ask, waveform = Analyzer(rating, "cpu", speech=None), noise(2.0)
+    answer = ask.analyze(waveform, RATE)
+    with torch.inference_mode():
+        features = rating.frontend(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        heads = rating.model.eval()(*features).heads
+    assert ask.dimensions == tuple(answer.dimensions) == ("valence", "arousal")
+    assert list(answer.dimensions.values()) == pytest.approx(heads["dimensions"][0].tolist(), abs=1e-5)
+    assert answer.step_dimensions == pytest.approx(heads["step_dimensions"][0].numpy(), abs=1e-5)
+    assert np.ptp(answer.step_dimensions, axis=0).min() > 0.02
+
+
+def test_the_dimensions_of_a_long_recording_are_the_mean_over_windows_by_their_steps(rating):
+    waveform = np.concatenate([noise(2.0), noise(2.0, seed=7) * 0.1])
+    ask = Analyzer(rating, "cpu", windows=SHORT_WINDOWS, speech=None)
+    whole, stream = ask.analyze(waveform, RATE), ask.stream(RATE)
+    steps = [step for i in range(0, len(waveform), 999) for step in stream.feed(waveform[i : i + 999])]
+    assert whole.step_dimensions.shape == (len(whole.step_times), 2)
+    assert np.array([step.dimensions for step in steps]) == pytest.approx(whole.step_dimensions[: len(steps)], abs=1e-5)
+    assert stream.close().dimensions == pytest.approx(whole.dimensions, abs=1e-5)
+    job = ask._job(Recording("a", lambda: [waveform]))
+    while not job.complete:
+        ask._answer(job.read(10 * RATE))
+    _, speech, _ = job.joined()
+    shares = [len(part) for part in speech]
+    expected = np.average([window.dimensions for window in job.windows], axis=0, weights=shares)
+    assert len(shares) == 3 and list(whole.dimensions.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_turns_have_their_own_dimensions(rating):
+    ask, waveform = Analyzer(rating, "cpu"), noise(3.0)
+    answer = ask.analyze(waveform, RATE, spans=[Span(0, 1), Span(1, 3)])
+    alone = [ask.analyze(part, RATE).dimensions for part in (waveform[:RATE], waveform[RATE:])]
+    for part, expected in zip(answer.segments, alone, strict=True):
+        assert part.dimensions == pytest.approx(tuple(expected.values()), abs=1e-5)
+    assert answer.dimensions == pytest.approx(
+        {name: (alone[0][name] + 2 * alone[1][name]) / 3 for name in alone[0]}, abs=1e-5)
+    assert answer.step_dimensions.shape == (len(answer.step_times), 2)
+
+
+def test_a_model_of_classes_alone_has_no_dimensions(small):
+    answer = small.analyze(noise(1.0), RATE)
+    assert small.dimensions == () and answer.dimensions == {} and answer.step_dimensions is None
+
+
 # recordings longer than a window
 
 @pytest.mark.parametrize("seconds", [2.0, 2.01, 3.5, 3.51, 5.03, 7.777])

@@ -156,6 +156,18 @@ def test_one_file_prints_its_label_segments_and_flags(model, voice, tmp_path, ca
     assert capsys.readouterr().out.splitlines()[-1] == "  flags: no_speech, short"
 
 
+def test_one_file_prints_where_its_dimensions_lie_from_0_to_1(rating, voice, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", voice, 16_000)
+    checkpoint.write(rating, tmp_path / "model.safetensors")
+    assert main(["score", str(tmp_path / "a.wav"), "--model", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    answer = Analyzer(rating, "cpu").analyze(tmp_path / "a.wav")
+    for line, (name, value) in zip(lines[8:10], answer.dimensions.items(), strict=True):
+        told, number, bar = line.split()
+        assert (told, number) == (name, f"{value:.2f}")
+        assert bar.index("|") == round(40 * value) and len(bar) == 41
+
+
 def test_segments_are_written_in_the_format_of_the_ending(model, voice, calls, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", voice, 16_000)
     expected = Analyzer(model, "cpu").analyze(tmp_path / "a.wav").segments

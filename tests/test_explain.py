@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from emotion import Analyzer, checkpoint, explain
 from emotion.features import Frontend, FrontendConfig
-from emotion.labels import Scheme
+from emotion.labels import Scheme, scheme
 from emotion.models import MODELS
 from emotion.speech import SpeechConfig
 from emotion.windows import WindowConfig
@@ -314,3 +314,10 @@ def test_without_captum_the_extra_to_install_is_named(analyzer, high, monkeypatc
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'emotion\[explain\]'"):
         explain.explain(analyzer, high, RATE)
+
+
+def test_a_model_that_names_no_emotion_is_refused(tiny):
+    alone = checkpoint.build("serial", {"channels": [4], "pools": [[2, 2]], "dimensions": ["arousal"]},
+                             tiny.frontend.config, scheme("none"))
+    with pytest.raises(ValueError, match="Give one of classes"):
+        explain.explain(Analyzer(alone, "cpu"), np.zeros(16_000), 16_000)

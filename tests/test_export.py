@@ -33,7 +33,7 @@ BUILT = {
     "serial": ("serial", CNN, {}),
     "serial with everything": ("serial", {
         **CNN, "se": True, "transformer_layers": 2, "lstm_layers": 2, "lstm_residual": True, "bottleneck": 2,
-        "bands": "average", "pooling": "statistics", "sex_head": True,
+        "bands": "average", "pooling": "statistics", "sex_head": True, "dimensions": ["arousal", "valence"],
     }, {}),
     "serial of one way": ("serial", {**CNN, "bidirectional": False, "pooling": "last"}, {}),
     "cnn": ("serial", {**CNN, "lstm_layers": 0, "pooling": "mean"}, {}),
@@ -44,7 +44,8 @@ BUILT = {
     "utterance": ("serial", CNN, {"normalisation": "utterance"}),
     "speaker": ("lstm", {"features": 8, **LSTM}, {"normalisation": "speaker"}),
     "8 kHz": ("serial", CNN, {"sample_rate": 8000, "high_hz": 4000.0}),
-    **{fusion: ("parallel", {**CNN, "prosody_features": 6, "fusion": fusion}, {"prosody": True}) for fusion in FUSIONS},
+    **{fusion: ("parallel", {**CNN, "prosody_features": 6, "fusion": fusion, "dimensions": ["arousal"]},
+                {"prosody": True}) for fusion in FUSIONS},
 }
 SECONDS = (1.9, 0.73, 0.02)
 OTHERS = (
@@ -178,6 +179,29 @@ def test_onnxruntime_answers_as_pytorch(pair, seconds):
     assert np.abs(answers.probabilities - utterances).max() < 1e-4
     for i, count in enumerate(step_lengths):
         assert np.abs(answers.step_probabilities[i, :count] - steps[i, :count]).max() < 1e-4
+
+
+def test_onnxruntime_answers_the_dimensions_as_pytorch(pair):
+    model, exported = pair
+    waveforms, num_samples = noise(SECONDS, exported.sample_rate, garbage=10.0)
+    answers = exported.answer(waveforms, num_samples)
+    assert exported.dimensions == model.dimensions
+    if not model.dimensions:
+        assert answers.dimensions is None and answers.step_dimensions is None
+        return
+    with torch.inference_mode():
+        heads = model.model.eval()(*model.frontend(torch.from_numpy(waveforms), torch.from_numpy(num_samples))).heads
+    assert np.abs(answers.dimensions - heads["dimensions"].numpy()).max() < 1e-4
+    for i, count in enumerate(answers.step_lengths):
+        assert np.abs(answers.step_dimensions[i, :count] - heads["step_dimensions"][i, :count].numpy()).max() < 1e-4
+
+
+def test_a_timeline_has_dimensions_from_the_file_as_from_the_checkpoint(rating, voice, tmp_path):
+    export(rating, tmp_path / "model.onnx")
+    found, expected = (Analyzer(model, "cpu").analyze(voice, 16_000) for model in (tmp_path / "model.onnx", rating))
+    assert list(found.dimensions) == ["valence", "arousal"]
+    assert found.dimensions == pytest.approx(expected.dimensions, abs=1e-4)
+    assert found.step_dimensions == pytest.approx(expected.step_dimensions, abs=1e-4)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 159, 160, 161, 511, 512, 513])

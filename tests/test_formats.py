@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,50 @@ def test_a_recording_held_back_stays_unknown_in_json_lines(tmp_path):
     unsure = Timeline(**{**vars(timeline()), "unknown_below": 0.9})
     write(unsure, tmp_path / "a.jsonl")
     assert read(tmp_path / "a.jsonl")[0].label == unsure.label == "unknown"
+
+
+RATED = replace(
+    timeline("call", tuple(replace(part, dimensions=(0.125, 0.5 + k / 4)) for k, part in enumerate(TURNS[:2]))),
+    dimensions={"valence": 0.25, "arousal": 0.75},
+)
+
+
+def test_dimensions_are_columns_behind_the_speaker(tmp_path):
+    write([RATED, timeline("other", SEGMENTS[:1])], tmp_path / "a.csv")
+    header, first, *_, last = (tmp_path / "a.csv").read_text().splitlines()
+    assert header.replace('"', "").split(",") == [
+        "path", "start_seconds", "end_seconds", "label", "confidence", "speaker", "valence", "arousal", "p_anger",
+        "p_neutral", "p_sadness"]
+    assert first == '"call",0.25,2.0,"anger",0.75,"anna",0.125,0.5,0.75,0.125,0.125'
+    assert last == '"other",1.0,2.346,"sadness",0.5,"","","",0.25,0.25,0.5'
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
+def test_dimensions_come_back_by_name(tmp_path, ending):
+    write(RATED, tmp_path / f"a{ending}")
+    (found,) = read(tmp_path / f"a{ending}")
+    told = [dict(zip(found.dimensions, part.dimensions)) for part in found.segments]
+    assert told == [dict(zip(RATED.dimensions, part.dimensions)) for part in RATED.segments]
+    if ending == ".jsonl":
+        assert found.dimensions == RATED.dimensions
+    else:
+        assert all(math.isnan(value) for value in found.dimensions.values())   # no format but that tells
+        write(found, tmp_path / f"again{ending}")
+        assert [part.dimensions for part in read(tmp_path / f"again{ending}")[0].segments] == [
+            part.dimensions for part in found.segments]
+
+
+def test_a_kaldi_folder_has_the_dimensions_as_ratings(tmp_path):
+    write(RATED, tmp_path / "data")
+    assert [(u.valence, u.arousal) for u in datadir.read(tmp_path / "data")] == [(0.125, 0.5), (0.125, 0.75)]
+
+
+@pytest.mark.parametrize("ending", [".rttm", ".TextGrid", ".eaf", ".txt"])
+def test_formats_without_a_place_for_dimensions_hold_the_rest(tmp_path, ending):
+    answer = RATED if ending == ".rttm" else replace(RATED, segments=RATED.segments[:1])
+    write(answer, tmp_path / f"a{ending}")
+    (found,) = read(tmp_path / f"a{ending}")
+    assert spoken(found) == spoken(answer) and found.dimensions == {}
 
 
 @pytest.mark.parametrize("target", [".csv", ".parquet", ".rttm", ".TextGrid", ".eaf", ".txt"])

@@ -19,7 +19,7 @@ def counts(classes: int) -> np.ndarray:
     return generator.poisson(3, (classes, classes)) + np.diag(generator.integers(5, 1500, classes))
 
 
-def timeline(duration_seconds: float, classes: int, steps: int) -> SimpleNamespace:
+def timeline(duration_seconds: float, classes: int, steps: int, dimensions: tuple[str, ...] = ()) -> SimpleNamespace:
     generator = np.random.default_rng(1)
     logits = np.repeat(2 * generator.normal(size=(-(-steps // 8), classes)), 8, axis=0)[:steps]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -28,14 +28,16 @@ def timeline(duration_seconds: float, classes: int, steps: int) -> SimpleNamespa
                                      label=LABELS[probabilities[first].argmax()], confidence=0.5)
                      for first in range(0, steps, 8))
     return SimpleNamespace(labels=LABELS[:classes], duration_seconds=duration_seconds, segments=segments,
-                           step_times=(edges[1:] + edges[:-1]) / 2, step_probabilities=probabilities)
+                           step_times=(edges[1:] + edges[:-1]) / 2, step_probabilities=probabilities,
+                           dimensions=dict.fromkeys(dimensions, 0.5),
+                           step_dimensions=generator.uniform(size=(steps, len(dimensions))) if dimensions else None)
 
 
-def draw_recording(path, duration_seconds=2.0, classes=4, steps=24, **options):
+def draw_recording(path, duration_seconds=2.0, classes=4, steps=24, dimensions=(), **options):
     generator = np.random.default_rng(2)
     waveform = 0.1 * generator.normal(size=int(16000 * duration_seconds)).astype(np.float32)
     mel = generator.normal(size=(int(100 * duration_seconds) + 1, 64)) - 5
-    times = timeline(duration_seconds, classes, steps)
+    times = timeline(duration_seconds, classes, steps, dimensions)
     return plot.recording(waveform, 16000, mel, 0.01, times, path, **options)
 
 
@@ -100,6 +102,28 @@ def test_recording_has_three_panels_on_one_time_axis(duration_seconds, classes, 
     assert_readable(figure)
 
 
+@pytest.mark.parametrize("options", [{}, {"f0_hz": np.full(201, 150.0)}], ids=["alone", "below the pitch"])
+def test_recording_draws_a_line_for_each_dimension_between_0_and_1(options, tmp_path):
+    names = ("arousal", "valence", "dominance")
+    figure = draw_recording(tmp_path / "recording.png", dimensions=names, **options)
+    (panel,) = (axes for axes in figure.axes if axes.get_ylabel() == "rating")
+    drawn = timeline(2.0, 4, 24, names)
+    for line, values in zip(panel.lines, drawn.step_dimensions.T, strict=True):
+        np.testing.assert_allclose(line.get_xdata(), drawn.step_times)
+        np.testing.assert_allclose(line.get_ydata(), values)
+    assert set(names) <= set(written(figure)) and panel.get_ylim() == (0, 1)
+    assert len({line.get_color() for line in panel.lines}) == 3
+    assert_readable(figure)
+
+
+def test_dimensions_of_a_long_recording_are_drawn_as_means(tmp_path):
+    figure = draw_recording(tmp_path / "long.png", 600.0, steps=14_400, dimensions=("arousal",))
+    (panel,) = (axes for axes in figure.axes if axes.get_ylabel() == "rating")
+    (line,) = panel.lines
+    assert len(line.get_ydata()) == plot.FEW_COLUMNS
+    assert line.get_ydata().mean() == pytest.approx(timeline(600.0, 4, 14_400, ("arousal",)).step_dimensions.mean())
+
+
 def test_recording_draws_each_emotion_in_its_colour_up_to_the_edges(tmp_path):
     emotions = draw_recording(tmp_path / "recording.png", classes=9).axes[2]
     areas = emotions.collections[:9]
@@ -156,6 +180,7 @@ def test_a_long_recording_is_told_in_columns_that_an_eye_tells_apart(tmp_path):
     seen = SimpleNamespace(
         labels=labels, duration_seconds=3 * hour, step_times=times, step_probabilities=np.stack([anger, 1 - anger], 1),
         segments=tuple(SimpleNamespace(start_seconds=a, end_seconds=b, label=label) for a, b, label in parts),
+        dimensions={}, step_dimensions=None,
     )
     figure = plot.recording(np.zeros(8000), 8000 / 3 / hour, np.zeros((109, 4)), 100.0, seen, tmp_path / "long.png")
     axes = next(axes for axes in figure.axes if axes.get_ylabel() == "probability (%)")

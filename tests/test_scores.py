@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,3 +273,18 @@ def test_endings_count_in_any_case(name):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no folder .*none to write scores.csv into. Make it first"):
         scores.check_path(tmp_path / "none" / "scores.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_a_model_with_dimensions_has_a_column_for_each(rating, tmp_path, ending):
+    ask, rng = Analyzer(rating, "cpu"), np.random.default_rng(1)
+    scored = [replace(ask.analyze(rng.normal(0, 0.1, 16_000), 16_000), name=name) for name in ("a.wav", "b.wav")]
+    write(scored, tmp_path / f"scores{ending}", ask)
+    if ending == ".jsonl":
+        told = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+        assert [row["dimensions"] for row in told] == [answer.dimensions for answer in scored]
+        return
+    rows = read_csv(tmp_path / "scores.csv")
+    assert list(rows[0])[5:9] == ["duration_seconds", "valence", "arousal", "p_anger"]
+    for row, answer in zip(rows, scored, strict=True):
+        assert {name: float(row[name]) for name in answer.dimensions} == pytest.approx(answer.dimensions, abs=1e-6)

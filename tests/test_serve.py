@@ -36,7 +36,7 @@ from emotion.serve import serve as run_server
 from emotion.serve.app import build
 from emotion.serve.hearing import Hearing, Upload
 from emotion.serve.picture import Columns, Picture
-from emotion.serve.schema import DOWNLOADS, plain_name
+from emotion.serve.schema import DOWNLOADS, Analysis, plain_name, timelines
 from emotion.serve.worker import BATCH_SECONDS, Worker
 from emotion.timeline import Timeline
 from emotion.windows import Recording
@@ -105,10 +105,11 @@ def check_same(told: dict, answer: Timeline) -> None:
     expected = answer.to_dict()
     for name in ("label", "channel", "flags", "duration_seconds"):
         assert told[name] == expected.get(name)
-    for name in ("confidence", "entropy", "probabilities"):
-        assert told[name] == pytest.approx(expected[name], abs=1e-5)
+    for name in ("confidence", "entropy", "probabilities", "dimensions"):
+        assert told[name] == pytest.approx(expected.get(name), abs=1e-5)
     for part, other in zip(told["segments"], expected["segments"], strict=True):
-        assert part.pop("probabilities") == pytest.approx(other.pop("probabilities"), abs=1e-5)
+        for name in ("probabilities", "dimensions"):
+            assert part.pop(name) == pytest.approx(other.pop(name, None), abs=1e-5)
         assert part == pytest.approx(other, abs=1e-5)
     steps = told["steps"]
     assert np.allclose(steps["times_seconds"], answer.step_times, atol=1e-4)
@@ -283,6 +284,22 @@ def test_an_exported_model_answers_without_a_spectrogram(analyzer, voice, tmp_pa
 
 def check(served, name: str, api: dict) -> None:
     jsonschema.validate(served, {"$ref": f"#/components/schemas/{name}", "components": api["components"]})
+
+
+def test_a_model_with_dimensions_serves_them_by_the_same_schema(rating, voice, tmp_path):
+    ask = Analyzer(rating, "cpu")
+    path = record(tmp_path / "a.wav", voice)
+    with running(ask) as client:
+        served = post(client, path).json()
+        check(served, "Analysis", client.get("/openapi.json").json())
+        table = post(client, path, format="csv").text
+    (told,), answer = served["answers"], ask.analyze(path)
+    (back,) = timelines(Analysis(**served))
+    assert back.dimensions == pytest.approx(told["dimensions"])
+    assert back.segments[0].dimensions == pytest.approx(answer.segments[0].dimensions, abs=1e-5)
+    check_same(told, answer)
+    assert list(told["dimensions"]) == ["valence", "arousal"] and '"valence","arousal","p_anger"' in table
+    assert np.allclose(told["steps"]["dimensions"], answer.step_dimensions, atol=1e-4)
 
 
 def test_every_answer_follows_the_schema_that_is_served(server, call):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import time
 
@@ -205,6 +206,25 @@ def test_an_answer_survives_json():
     for told, part in zip(fields["segments"], answer.segments, strict=True):
         assert Segment(**{**told, "probabilities": tuple(told["probabilities"].values())}) == part
     assert (fields["path"], fields["flags"], fields["duration_seconds"]) == ("call.wav", [], 4.0)
+    assert "dimensions" not in fields and "dimensions" not in fields["segments"][0]
+
+
+def test_a_segment_has_the_mean_of_the_dimensions_of_its_steps():
+    steps = planted((0, 20), (2, 20))
+    felt = np.linspace(0, 1, 80).reshape(40, 2)
+    parts = segment(steps, LABELS, 0.1, 4.0, SegmentConfig(smoothing_seconds=0), dimensions=felt)
+    assert [part.dimensions for part in parts] == [
+        pytest.approx(felt[:20].mean(0)), pytest.approx(felt[20:].mean(0))]
+
+
+def test_dimensions_survive_json_by_name():
+    part = Segment(0.0, 1.0, "fear", 0.5, (0.5, 0.5, 0), dimensions=(0.25, 0.75))
+    answer = dataclasses.replace(
+        timeline([0.2, 0.7, 0.1], planted((0, 20))), segments=(part,), dimensions={"valence": 0.125, "arousal": 0.5})
+    fields = json.loads(json.dumps(answer.to_dict()))
+    assert fields["dimensions"] == {"valence": 0.125, "arousal": 0.5}
+    assert fields["segments"][0]["dimensions"] == {"valence": 0.25, "arousal": 0.75}
+    assert list(fields).index("dimensions") == list(fields).index("probabilities") - 1
 
 
 def test_one_class_alone_leaves_no_doubt():

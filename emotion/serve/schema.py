@@ -73,6 +73,7 @@ class Segment(BaseModel):
     confidence: float
     probabilities: dict[str, float]
     speaker: str | None = None
+    dimensions: Annotated[dict[str, float] | None, Field(description="if the model has them")] = None
 
 
 class Steps(BaseModel):
@@ -81,6 +82,9 @@ class Steps(BaseModel):
     times_seconds: Annotated[list[float], Field(description="the centre of each step")]
     probabilities: Annotated[list[list[float]], Field(description="for each step, in the order of the labels")]
     speech: Annotated[list[float], Field(description="the probability that somebody speaks")]
+    dimensions: Annotated[
+        list[list[float]] | None, Field(description="for each step, in the order of the answer's dimensions")
+    ] = None
 
 
 class Waveform(BaseModel):
@@ -117,6 +121,9 @@ class Answer(BaseModel):
     speech_seconds: Annotated[float, Field(description="in which somebody speaks")]
     labels: list[str]
     probabilities: dict[str, float]
+    dimensions: Annotated[
+        dict[str, float] | None, Field(description="arousal and the like from 0 to 1, if the model has them")
+    ] = None
     segments: list[Segment]
     steps: Annotated[Steps | None, Field(description="always there in an analysis")] = None
     waveform: Annotated[Waveform | None, Field(description="with pictures=true")] = None
@@ -183,6 +190,7 @@ def _answer(answer: Timeline, picture: Picture | None) -> Answer:
         steps=Steps(
             times_seconds=_rounded(answer.step_times), probabilities=_rounded(answer.step_probabilities),
             speech=_rounded(answer.step_speech),
+            dimensions=None if answer.step_dimensions is None else _rounded(answer.step_dimensions),
         ),
         waveform=picture and _waveform(picture),
         spectrogram=_spectrogram(picture) if picture and picture.frontend else None,
