@@ -36,9 +36,7 @@ def tiny() -> checkpoint.Checkpoint:
 @pytest.fixture
 def rating() -> checkpoint.Checkpoint:
     """The same with two dimensions, whose answers spread from 0 to 1."""
-    torch.manual_seed(1)
-    options = {**TINY, "dimensions": ["valence", "arousal"]}
-    model = checkpoint.build("serial", options, FrontendConfig(num_bands=20), labels.scheme("mini5"))
+    model = untrained(dimensions=["valence", "arousal"])
     model.model.head.dimensions.weight.data *= 20
     return model
 
