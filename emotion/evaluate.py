@@ -220,8 +220,7 @@ def evaluate(
 ) -> dict:
     """Score the test speakers once: posteriors.csv, scores.json and confusion.png in the folder `out`.
 
-    Of a model with dimensions also dimensions.csv, and in scores.json `dimensions`: the CCC of each. Where listeners
-    have voted, `votes` there says how well the answers fit their votes (ratings.against_votes).
+    With dimensions also dimensions.csv and, in scores.json, the CCC of each; with votes, how well the answers fit them.
     exp_dir: an experiment folder, which is where `out` is if left out; or a model file, which needs it.
     With other speeds (test-time averaging) the tables are called posteriors_speeds.csv and so on.
     own_statistics: see `with_statistics_of`; the tables are then called posteriors_own.csv and so on.
@@ -335,7 +334,8 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
     for root in map(Path, roots):
         found = by_seed(root, table)
         summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
-        uar, war, ece = (100 * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
+        percent = 100 if len(summaries[0]["per_class"]) > 1 else np.nan   # one class is no question
+        uar, war, ece = (percent * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
         spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
         minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
         cost = f"{np.mean(minutes):.1f}" if minutes else "-"

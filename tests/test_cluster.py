@@ -101,3 +101,13 @@ def test_parts_of_another_model_are_refused(model, tiny, tmp_path):
     (folder / cluster.META).write_text('{"model": "0123456789abcdef"}')
     with pytest.raises(ValueError, match="holds scores of the model 0123456789abcdef"):
         list(cluster.score(source, folder, model))
+
+
+def test_a_part_has_the_dimensions_as_numbers(rating, tmp_path):
+    ask = Analyzer(rating, "cpu")
+    answer = ask.analyze(np.random.default_rng(1).normal(0, 0.1, 16_000), 16_000)
+    rows = [{**scores.row(answer), "error": ""}, {"path": "b.wav", "error": "cut"}]
+    cluster._write(tmp_path, rows, scores.columns(ask.labels, dimensions=ask.dimensions))
+    written = table(tmp_path)
+    assert {name: written["array"][name] for name in answer.dimensions} == pytest.approx(answer.dimensions, abs=1e-6)
+    assert written["b.wav"]["valence"] is None

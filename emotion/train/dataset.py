@@ -165,8 +165,8 @@ class Recordings(Dataset):
         for name, count in zip(dimensions, ratings.isfinite().sum(0).tolist()):
             if count < 2:
                 raise DataError(
-                    f"{count} of {len(self)} utterances of {few(self.speakers)} have a rating of {name}, and "
-                    f"model.dimensions asks to learn it. Add utt2{name} to the data directory, or leave it out of "
+                    f"{count} of {len(self)} utterances of {few(self.speakers)} have a rating of {name}, and two are "
+                    f"the least to learn or to measure it. Add utt2{name} to the data directory, or leave it out of "
                     "model.dimensions."
                 )
         return ratings

@@ -12,7 +12,7 @@ from emotion import Analyzer, checkpoint, cli, datadir, evaluate, labels, metric
 from emotion.datadir import DataError
 from emotion.ratings import Ratings
 from emotion.settings import SettingError
-from emotion.train import fit
+from emotion.train import config, fit
 from emotion.train.config import Config, FitConfig
 from emotion.train.dataset import Recordings
 
@@ -131,6 +131,7 @@ def test_the_results_of_dimensions_alone_tell_of_no_class(alone, rated, caplog):
     *rows, _, note = evaluate.results(exp.parents[1]).splitlines()
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["CCC arousal"]
     assert "95 % interval of CCC arousal" in note and "Chance" not in note
+    assert "| nan |" in evaluate.rows([exp.parents[1]])   # and not 100 %
 
 
 def test_a_model_hands_on_its_dimensions_where_they_are_the_same(feeling, both):
@@ -143,6 +144,13 @@ def test_a_model_hands_on_its_dimensions_where_they_are_the_same(feeling, both):
         if dimensions:
             same = torch.equal(fresh.model.head.dimensions.weight, parent.model.head.dimensions.weight)
             assert same == inherited
+
+
+def test_fine_tuning_goes_on_with_the_dimensions_of_the_model_or_with_others(both):
+    parent = checkpoint.read(both[0])
+    assert config.like(parent).model["dimensions"] == ["arousal"]
+    assert config.like(parent, ["model.dimensions=[valence]"]).model["dimensions"] == ["valence"]
+    assert config.like(parent, ["model.dimensions=[]"]).model["dimensions"] == []
 
 
 # Votes
