@@ -30,7 +30,6 @@ def answer(name: str, *probabilities: float, flags: tuple[str, ...] = ()) -> Tim
 ANSWERS = [
     answer("a.wav", 0.5, 0.125, 0.125, 0.125, 0.125),
     FileError("b.wav", "cut. Copy it again."),
-    answer("a return\rand a tab\t.wav", 0.125, 0.5, 0.125, 0.125, 0.125),
     answer('a comma, a "quote"\nand a line.wav', 0, 0, 0, 1, 0, flags=("short", "clipped")),
     answer("not utf-8 \udcff.wav", 0.2, 0.2, 0.2, 0.2, 0.2),
 ]
