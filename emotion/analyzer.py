@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
+PRECISIONS = ("float32", "bfloat16")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
 
 
@@ -55,6 +56,8 @@ class Analyzer:
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
     threads: how many read recordings and answer, each a batch by itself, which makes more of the cores than sharing
     each batch; PyTorch's own number of threads is then 1 in the whole process. None: the caller's, and PyTorch's own.
+    precision: float32; or bfloat16, a little faster where the processor computes it in hardware: probabilities within
+    0.01, the same labels wherever the two best are not as close (measured: recipes/bench/RESULTS.md).
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 
@@ -62,12 +65,16 @@ class Analyzer:
         self, model: str | os.PathLike | Checkpoint | Exported | None = None, device: str = "auto", *,
         windows: WindowConfig = WindowConfig(), segments: SegmentConfig = SegmentConfig(),
         speech: SpeechConfig | None = SpeechConfig(), threads: int | None = None,
+        precision: str = "float32",
     ):
         if threads is not None and threads < 1:
             raise ValueError(f"threads={threads} must be at least 1. Leave it out for the caller's alone.")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision={precision!r} must be one of {', '.join(PRECISIONS)}.")
         self.windows, self.segments, self.speech = windows, segments, speech
         self._threads = threads or 1
-        self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None)
+        self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None,
+                               precision=precision)
         self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
         self._enrolled: dict[str, Any] = {}   # normalising statistics by speaker
 
@@ -354,7 +361,7 @@ def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.n
     return None if vectors[0] is None else np.average(vectors, axis=0, weights=shares)
 
 
-def _engine(model: Any, device: str, detects: bool, alone: bool) -> Engine | Exported:
+def _engine(model: Any, device: str, detects: bool, alone: bool, precision: str) -> Engine | Exported:
     """What answers windows: Exported, or the same in PyTorch, which is imported only for it.
 
     alone: each answer takes one thread.
@@ -369,8 +376,11 @@ def _engine(model: Any, device: str, detects: bool, alone: bool) -> Engine | Exp
                                           "answers. Give a model.onnx that `emotion export` wrote.") from None
             if not isinstance(model, checkpoint.Checkpoint):
                 model = checkpoint.read(model or BUNDLED)
-            return Engine(model, device, detects, alone)
+            return Engine(model, device, detects, alone, precision)
         model = Exported(model, num_threads=1 if alone else None)
+    if precision != "float32":
+        raise ValueError(f"precision={precision!r}: an exported model has the one it was exported with. Leave it out, "
+                         "or give the model that it was exported from.")
     if device not in ("auto", "cpu"):
         raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
                          "give the model that it was exported from.")

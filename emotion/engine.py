@@ -25,12 +25,17 @@ class Engine:
 
     detects: whether it listens for speech; if not, Answers.speech is None.
     alone: an answer takes one thread, so that several can be asked for at once. It holds for the whole process.
+    precision: of the network's products, one of PRECISIONS.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto", detects: bool = True, alone: bool = False):
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", detects: bool = True, alone: bool = False,
+        precision: str = "float32",
+    ):
         if alone:
             torch.set_num_threads(1)
         self.checkpoint, self.device = checkpoint, choose_device(device)
+        self._reduced = precision == "bfloat16"
         self._detector = SpeechDetector().to(self.device).eval() if detects else None
         self._model = channels_last(folded(checkpoint.model.to(self.device).eval()))
         self._frontend = checkpoint.frontend.to(self.device).eval()
@@ -55,15 +60,16 @@ class Engine:
         if statistics is not None:
             statistics = tuple(torch.stack(part).to(self.device) for part in zip(*statistics))
         mel, prosody, lengths = self._frontend(batch, counts, statistics)
-        output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._reduced):
+            output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
         calibration = self.checkpoint.calibration
         return Answers(
-            calibration.apply_utterance(output.logits).cpu().numpy(),
-            calibration.apply_steps(output.step_logits).cpu().numpy(),
+            calibration.apply_utterance(output.logits.float()).cpu().numpy(),
+            calibration.apply_steps(output.step_logits.float()).cpu().numpy(),
             output.step_lengths.cpu().numpy(),
             None if self._detector is None else self._detector(batch, self.sample_rate).cpu().numpy(),
             output.heads["embedding"].float().cpu().numpy(),
-            *(output.heads[name].cpu().numpy() for name in FURTHER if self.dimensions),
+            *(output.heads[name].float().cpu().numpy() for name in FURTHER if self.dimensions),
         )
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import audio, formats, live, scores
-from .analyzer import Analyzer, FileError
+from .analyzer import PRECISIONS, Analyzer, FileError
 from .decoder import printable
 from .flow import available_cores
 from .windows import WindowConfig
@@ -57,8 +57,8 @@ def score(options: argparse.Namespace) -> int:
 
 def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> list[tuple[str, str]]:
     """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored."""
-    decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "timelines")
-               if (given := getattr(options, name)) and given != "mix"}
+    decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "timelines", "precision")
+               if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
     with scores.growing(
         options.output, analyzer, paths, decided, overwrite=options.overwrite or options.source == "-",
         again=bool(options.timelines),   # what they hold of earlier recordings is gone
@@ -143,8 +143,11 @@ def report(options: argparse.Namespace) -> int:
 
 
 def analyzer_of(options: argparse.Namespace, **settings) -> Analyzer:
-    """The Analyzer of --model, --device and --threads."""
-    return Analyzer(options.model, options.device, threads=options.threads or available_cores(), **settings)
+    """The Analyzer of --model, --device, --threads and, where a command has it, --precision."""
+    return Analyzer(
+        options.model, options.device, threads=options.threads or available_cores(),
+        precision=getattr(options, "precision", PRECISIONS[0]), **settings,
+    )
 
 
 def _on_cluster(options: argparse.Namespace) -> int:

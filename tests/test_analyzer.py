@@ -586,3 +586,15 @@ def test_speech_in_noise_is_flagged(small, voice):
     level = float(np.sqrt(np.square(voice).mean()))
     quiet, loud = (small.analyze(said + share * level * hiss, RATE).flags for share in (0.01, 0.5))
     assert "noisy" not in quiet and "noisy" in loud
+
+
+def test_reduced_precision_moves_probabilities_by_less_than_a_hundredth(tiny, voice):
+    exact, reduced = (Analyzer(tiny, "cpu", precision=name).analyze(voice, RATE) for name in ("float32", "bfloat16"))
+    assert 0 < np.abs(exact.probabilities - reduced.probabilities).max() < 0.01
+    assert np.abs(exact.step_probabilities - reduced.step_probabilities).max() < 0.02
+    assert reduced.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_precision_that_nobody_computes_in_is_refused(tiny):
+    with pytest.raises(ValueError, match="precision='int1' must be one of float32, bfloat16"):
+        Analyzer(tiny, "cpu", precision="int1")

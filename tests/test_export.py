@@ -409,6 +409,11 @@ def test_an_exported_model_has_no_checkpoint_to_show(path, voice):
             asked(Analyzer(path))
 
 
+def test_an_exported_model_is_refused_in_another_precision(path):
+    with pytest.raises(ValueError, match="an exported model has the one it was exported with"):
+        Analyzer(path, precision="bfloat16")
+
+
 def test_an_exported_model_is_refused_on_another_device(path):
     with pytest.raises(ValueError, match="Choose auto or cpu"):
         Analyzer(path, "cuda")

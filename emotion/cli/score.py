@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command, computing, positive
+from .arguments import command, computing, positive, precise
 
 
 def add(commands) -> None:
@@ -43,6 +43,7 @@ def add(commands) -> None:
     score.add_argument("--rate", type=positive, metavar="HZ", help="of raw samples")
     score.add_argument("--raw-channels", type=positive, default=1, metavar="N", help="of raw samples (default: 1)")
     computing(score)
+    precise(score)
 
     listen = command(commands, "listen", _listen, "Tell what the microphone hears, second by second, until Ctrl-C.")
     listen.add_argument("--input", metavar="DEVICE", help="number or name of the microphone (default: the system's)")

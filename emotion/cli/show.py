@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from .arguments import command, computing, share
+from .arguments import command, computing, precise, share
 
 
 def add(commands) -> None:
@@ -59,6 +59,7 @@ def add(commands) -> None:
         "--embed-total-mb", type=float, default=50.0, metavar="MB", help="of all recordings in the page (default: 50)"
     )
     computing(report)
+    precise(report)
 
     serve = command(commands, "serve", _serve, "A page to try the model in a browser, and a JSON API beside it.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
@@ -68,6 +69,7 @@ def add(commands) -> None:
         "--max-minutes", type=float, default=90.0, metavar="MINUTES", help="of audio in a request (default: 90)"
     )
     computing(serve)
+    precise(serve)
 
     doctor = command(
         commands, "doctor", _doctor, "Tell what is installed, what it runs on, and what is broken; exit code 1 if so."
