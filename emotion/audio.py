@@ -137,7 +137,7 @@ def duration(source: Source) -> float:
     Raises: AudioError as read(), for what the header shows.
     """
     with _opened(source) as file:
-        return (file.frames if file.known else sum(map(len, _pieces(file)))) / file.samplerate
+        return (file.frames if file.known else sum(len(piece) for piece in _pieces(file))) / file.samplerate
 
 
 def find(directory: str | os.PathLike) -> list[Path]:
@@ -151,8 +151,8 @@ def find(directory: str | os.PathLike) -> list[Path]:
 
     if not os.path.isdir(directory):
         raise AudioError(name_of(directory), "is not a directory", "Give the folder that holds the recordings.")
-    found = []
-    for folder, folders, files in os.walk(directory, onerror=refuse):
+    found: list[Path] = []
+    for folder, folders, files in os.walk(os.fspath(directory), onerror=refuse):
         folders[:] = (name for name in folders if not name.startswith("."))
         found += (Path(folder, name) for name in files
                   if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS)

@@ -12,10 +12,12 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
 
+Number = TypeVar("Number", int, float)
 Voices = Callable[[np.random.Generator], np.ndarray]   # another utterance, drawn anew at each call
 
 SOUND_METRES_PER_SECOND = 343.0
@@ -36,7 +38,7 @@ class Sound:
     def rms(self) -> float:
         return float(np.sqrt(np.mean(np.square(self.waveform, dtype=np.float64))))
 
-    def one_of(self, *values: float) -> float:
+    def one_of(self, *values: Number) -> Number:
         return values[self.generator.integers(len(values))]
 
 
@@ -150,7 +152,8 @@ def opus(sound: Sound) -> np.ndarray:
     return _coded(sound.waveform, sound.sample_rate, format="OGG", subtype="OPUS", compression_level=0.98)
 
 
-def _amplitude(decibel: float) -> float:
+def _amplitude(decibel: Any) -> Any:
+    """Of a number, or of each of an array."""
     return 10 ** (decibel / 20)
 
 

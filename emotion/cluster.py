@@ -16,6 +16,7 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class _Scorer:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         part = pickle.loads(row["heard"])
-        heard = (Recording(name, lambda w=waveform: [w]) for name, waveform, error in part if not error)
+        heard = (Recording(name, partial(list, [waveform])) for name, waveform, error in part if not error)
         answers = {answer.name: answer for answer in self._analyzer.run(heard)}
         told = [_row(name, answers.get(name), error) for name, _, error in part]
         _write(self._folder, told, scores.columns(self._analyzer.labels, dimensions=self._analyzer.dimensions))

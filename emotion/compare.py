@@ -102,7 +102,7 @@ def compare(
     return Comparison(
         differences[0],
         {label: part for label, part in zip(labels, differences[1:]) if not math.isnan(part.first)},
-        tuple(float(np.std(side[0, :, 0], ddof=1)) if side.shape[1] > 1 else math.nan for side in whole),
+        (_spread(whole[0][0, :, 0]), _spread(whole[1][0, :, 0])),
         tuple(mcnemar(one, other) for one, other in zip(*right)),
         len(names), len(speaker_names),
     )
@@ -208,6 +208,10 @@ def _scores(counts: np.ndarray, right: np.ndarray, targets: np.ndarray, owner: n
     totals = np.broadcast_to(totals[:, None], found.shape)
     recalls = np.divide(found, totals, out=np.full_like(found, np.nan), where=totals > 0)
     return np.concatenate([np.nanmean(recalls, axis=2, keepdims=True), recalls], axis=2)
+
+
+def _spread(uars: np.ndarray) -> float:
+    return float(np.std(uars, ddof=1)) if len(uars) > 1 else math.nan
 
 
 def _difference(first: float, second: float, first_drawn: np.ndarray, second_drawn: np.ndarray) -> Difference:

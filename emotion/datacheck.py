@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,7 +222,7 @@ def fix(directory: str | os.PathLike) -> tuple[int, int]:
 
 def _usable(path: Path, table: Table) -> dict[str, str]:
     """The lines of the right form. Raises: DataError where two of them contradict each other."""
-    usable = {}
+    usable: dict[str, str] = {}
     for key, value in read_table(path):
         if key and table.accepts(value) and "\r" not in value and usable.setdefault(key, value) != value:
             raise DataError(
@@ -234,9 +234,9 @@ def _usable(path: Path, table: Table) -> dict[str, str]:
 
 def _complete(tables: Mapping[str, Mapping[str, str]]) -> set[str]:
     """The utterances that no selecting table leaves out."""
-    chosen = dict(tables)
+    chosen: dict[str, Iterable[str]] = dict(tables)
     if "segments" in tables:
-        wavs = chosen.pop("wav.scp")
+        wavs = set(chosen.pop("wav.scp"))
         chosen["segments"] = [u for u, span in tables["segments"].items() if words(span)[0] in wavs]
     return set.intersection(*(set(rows) for name, rows in chosen.items() if TABLES[name].selects))
 

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from . import files, labels
 
@@ -70,7 +71,7 @@ class Utterance:
                 "breaks: wav.scp would name another file. Write the path out, or rename the file."
             )
         labels.check(self.emotion)
-        if (start is None) != (stop is None) or (start is not None and not 0 <= start < stop < math.inf):
+        if (start, stop) != (None, None) and (start is None or stop is None or not 0 <= start < stop < math.inf):
             raise DataError(
                 f"span {start} to {stop} of {self.id} must satisfy 0 <= start < stop: there is nothing else "
                 "to cut out. Give both in seconds, or neither for the whole recording."
@@ -153,7 +154,7 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
     emotions = _column(directory / "utt2emotion", speakers)
     if (directory / "segments").exists():
         wavs = _column(directory / "wav.scp")
-        spans = {u: _span(u, value) for u, value in _column(directory / "segments", speakers).items()}
+        spans: dict[str, Any] = {u: _span(u, line) for u, line in _column(directory / "segments", speakers).items()}
     else:
         wavs = _column(directory / "wav.scp", speakers)
         spans = {u: (u, None, None) for u in speakers}
@@ -171,11 +172,11 @@ def read(directory: str | os.PathLike, allow_pipes: bool = False) -> list[Uttera
         raise DataError(f"{directory}: segments cuts {few(lost)}, which wav.scp lacks. {_FIX}")
     utterances = []
     for u in sorted(speakers, key=c_order):
-        recording, *span = spans[u]
+        recording, start, stop = spans[u]
         try:
             duration = float(durations[u]) if durations else None
-            rated = {name: float(column[u]) for name, column in ratings.items() if column.get(u, "-") != "-"}
-            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], *span, duration,
+            rated: Any = {name: float(column[u]) for name, column in ratings.items() if column.get(u, "-") != "-"}
+            utterances.append(Utterance(u, speakers[u], wavs[recording], emotions[u], start, stop, duration,
                                         sexes.get(speakers[u]), votes=labels.read_votes(votes.get(u, "-")), **rated))
         except ValueError as error:
             kind = labels.LabelError if isinstance(error, labels.LabelError) else DataError
@@ -223,19 +224,19 @@ def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None
     utt2spk = {u.id: u.speaker for u in utterances}
     for problem in order_problems(utt2spk):
         raise DataError(f"{problem}: Kaldi's tools would refuse {directory}.")
-    segments, recordings = {}, {}
+    segments, recordings = dict[str, str](), dict[str, str]()
     if any(u.start_seconds is not None for u in utterances):
         for u in utterances:
             start, stop = u.start_seconds or 0.0, u.stop_seconds or u.duration_seconds
             if stop is None:
                 raise DataError(f"segments must say where {u.id} ends. Give its duration_seconds.")
             segments[u.id] = f"{recordings.setdefault(u.wav, u.id)} {float(start)} {float(stop)}"
-    known = all(u.duration_seconds for u in utterances)
+    seconds = {u.id: str(float(u.duration_seconds)) for u in utterances if u.duration_seconds}
     tables = {
         "utt2spk": utt2spk,
         "spk2utt": spk2utt(utt2spk),
         "utt2emotion": {u.id: u.emotion for u in utterances},
-        "utt2dur": {u.id: str(float(u.duration_seconds)) for u in utterances} if known else {},
+        "utt2dur": seconds if len(seconds) == len(utterances) else {},
         "spk2gender": _spk2gender(utterances),
         "segments": segments,
         "wav.scp": {u: wav for wav, u in recordings.items()} or {u.id: u.wav for u in utterances},
@@ -259,7 +260,7 @@ def _if_any(rows: Mapping[str, object]) -> dict[str, str]:
 def _spk2gender(utterances: Iterable[Utterance]) -> dict[str, str]:
     """The sex of each speaker, or nothing where an utterance does not know it."""
     pairs = {(u.speaker, u.sex) for u in utterances}
-    known = sorted(pair for pair in pairs if pair[1])
+    known = sorted((speaker, sex) for speaker, sex in pairs if sex)
     if both := {speaker for (speaker, _), (other, _) in itertools.pairwise(known) if speaker == other}:
         raise DataError(f"speakers {few(both)} are m and f: spk2gender holds one sex each. Correct it, or rename one.")
     return dict(known) if len(known) == len(pairs) else {}
@@ -335,7 +336,7 @@ def split(utterances: Iterable[Utterance], test: Iterable[str], valid: Iterable[
     test, valid = _present("test", test, utterances), _present("valid", valid, utterances)
     if test & valid:
         raise DataError(f"speakers {few(test & valid)} are in test and in valid: {_LEAK}")
-    splits = {"train": [], "valid": [], "test": []}
+    splits: dict[str, list] = {"train": [], "valid": [], "test": []}
     for u in utterances:
         splits["test" if u.speaker in test else "valid" if u.speaker in valid else "train"].append(u)
     if not splits["train"]:
@@ -356,7 +357,7 @@ def check_disjoint(**splits: Iterable[Utterance]) -> None:
 
     Hashes only files that have a twin in size in another split. A pipe counts by the text of its command.
     """
-    owner, same_size = {}, defaultdict(list)
+    owner, same_size = dict[str, str](), defaultdict(list)
     for name, utterances in splits.items():
         for u in utterances:
             if owner.setdefault(u.speaker, name) != name:

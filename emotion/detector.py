@@ -29,6 +29,9 @@ class SpeechDetector(nn.Module):
     time; here only the LSTM does, which is 10 times as fast.
     """
 
+    final_conv_weight: Tensor
+    final_conv_bias: Tensor
+
     def __init__(self):
         super().__init__()
         weights = load_file(_weights())
@@ -68,6 +71,8 @@ class Magnitudes(nn.Module):
     Silero stores it as a convolution with windowed waves; the fast transform gives the same in a tenth of the time.
     """
 
+    window: Tensor
+
     def __init__(self, window: Tensor):
         super().__init__()
         self.register_buffer("window", window)
@@ -81,6 +86,6 @@ class Magnitudes(nn.Module):
 
 def _weights() -> Path:
     package = importlib.util.find_spec("silero_vad")  # found, not imported: that would load torchaudio
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("silero-vad is not installed: it holds the speech detector. pip install silero-vad")
     return Path(package.submodule_search_locations[0], "data", "silero_vad_16k.safetensors")

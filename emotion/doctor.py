@@ -55,7 +55,7 @@ def examine(
 
     model: what is to answer, as for Analyzer; an exported one does without PyTorch.   folder: where outputs would go.
     """
-    exported = bool(model) and Path(model).suffix.lower() == ".onnx"
+    exported = model is not None and Path(model).suffix.lower() == ".onnx"
     parts = {
         "versions": lambda: _versions(exported),
         "devices": lambda: _devices(exported),

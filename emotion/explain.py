@@ -124,8 +124,9 @@ def explain(
     with torch.inference_mode():
         output = network(mel[None])
         without = network(baseline.expand_as(mel)[None])
-    calibration, reach = analyzer.checkpoint.calibration, analyzer.checkpoint.model.reach
-    attends = analyzer.checkpoint.model.config.pooling == "attention"
+    calibration = analyzer.checkpoint.calibration
+    model: Any = analyzer.checkpoint.model
+    reach, attends = model.reach, model.config.pooling == "attention"
     settings = analyzer.checkpoint.frontend.config
     hop_seconds = settings.hop_samples / settings.sample_rate
     steps = np.arange(int(output.step_lengths[0]))
@@ -166,10 +167,8 @@ def deletion(
         raise ValueError(f"by={by!r} must be relevance or random.")
     if not all(0 <= share <= 1 for share in shares):
         raise ValueError(f"shares={tuple(shares)} must be in [0, 1]: there is no more than all. Give 0.1 for 10 %.")
-    mel, baseline, prosody = (
-        None if part is None else torch.from_numpy(part).to(analyzer.device)
-        for part in (explanation.mel, explanation.baseline, explanation.prosody)
-    )
+    mel, baseline = (torch.from_numpy(part).to(analyzer.device) for part in (explanation.mel, explanation.baseline))
+    prosody = None if explanation.prosody is None else torch.from_numpy(explanation.prosody).to(analyzer.device)
     network, index = _Network(analyzer, mel, prosody), explanation.labels.index(explanation.label)
     patches = _patches(explanation)
     count = patches.max() + 1
@@ -202,9 +201,9 @@ def draw(explanation: Explanation, path: plot.Output, title: str | None = None) 
 
     Colours add up what is around them, weighted: about one patch of `deletion`. path, Figure: as in `plot`.
     """
-    attends = explanation.attention is not None
-    figure = plot.new_figure(9.0, 5.6 if attends else 4.8)
-    heights = (3.2, 1, 1) if attends else (3.2, 1)
+    attention = explanation.attention
+    figure = plot.new_figure(9.0, 4.8 if attention is None else 5.6)
+    heights = (3.2, 1) if attention is None else (3.2, 1, 1)
     grid = figure.add_gridspec(len(heights), 2, width_ratios=(1, 0.025), height_ratios=heights)
     spectrum = figure.add_subplot(grid[0, 0])
     image = _draw_relevance(spectrum, explanation)
@@ -214,8 +213,8 @@ def draw(explanation: Explanation, path: plot.Output, title: str | None = None) 
     bar.ax.set_xlabel("against", fontsize=10)
     rows = [figure.add_subplot(grid[row, 0], sharex=spectrum) for row in range(1, len(heights))]
     _draw_probability(rows[0], explanation)
-    if attends:
-        _draw_attention(rows[1], explanation)
+    if attention is not None:
+        _draw_attention(rows[1], explanation.step_times, attention)
     for axes in (spectrum, *rows[:-1]):
         axes.tick_params(labelbottom=False)
     rows[-1].set_xlabel("time (s)", fontsize=11)
@@ -229,7 +228,7 @@ def draw(explanation: Explanation, path: plot.Output, title: str | None = None) 
 def _draw_relevance(axes: Axes, explanation: Explanation):
     mel, times, half = explanation.mel, explanation.frame_times, explanation.frame_seconds / 2
     extent = (times[0] - half, times[-1] + half, -0.5, mel.shape[1] - 0.5)
-    place = {"origin": "lower", "aspect": "auto", "extent": extent}
+    place: dict[str, Any] = {"origin": "lower", "aspect": "auto", "extent": extent}
     top = float(mel.max())
     axes.imshow(mel.T, cmap="Greys", vmin=max(float(mel.min()), top - 14), vmax=top + 4, **place)
     colours = _gathered(explanation).T
@@ -250,8 +249,8 @@ def _draw_probability(axes: Axes, explanation: Explanation) -> None:
     plot.plain(axes, ylabel=f"{explanation.label}\n(%)")
 
 
-def _draw_attention(axes: Axes, explanation: Explanation) -> None:
-    axes.plot(explanation.step_times, len(explanation.attention) * explanation.attention, color=plot.INK, linewidth=1.5)
+def _draw_attention(axes: Axes, times: np.ndarray, attention: np.ndarray) -> None:
+    axes.plot(times, len(attention) * attention, color=plot.INK, linewidth=1.5)
     axes.axhline(1, color=plot.GREY, linestyle=":", linewidth=1.2)
     axes.set_ylim(0, None)
     plot.plain(axes, ylabel="attention\n(x average)")
@@ -369,7 +368,8 @@ def _heard(source: Any, rate: int | None, sample_rate: int, span: Span) -> np.nd
     """That span of a file or array at the sample rate of the model."""
     if isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read"):
         return audio.read(source, sample_rate, span.start_seconds, span.end_seconds)
-    return audio.cut(audio.from_array(source, rate, sample_rate), sample_rate, span.start_seconds, span.end_seconds)
+    waveform = audio.from_array(source, rate or sample_rate, sample_rate)
+    return audio.cut(waveform, sample_rate, span.start_seconds, span.end_seconds)
 
 
 def _centres(low_hz: float, high_hz: float, num_bands: int) -> np.ndarray:

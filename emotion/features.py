@@ -99,6 +99,10 @@ class Frontend(nn.Module):
     What lies in the padding of a batch is cleared first, so it never reaches a frame.
     """
 
+    mean: Tensor
+    deviation: Tensor
+    contour_scale: Tensor
+
     def __init__(self, config: FrontendConfig = FrontendConfig()):
         super().__init__()
         self.config = config
@@ -196,7 +200,8 @@ class Frontend(nn.Module):
             for row, speaker in enumerate(speakers):
                 new = [part[row] for part in batch]
                 sums[speaker] = [a + b for a, b in zip(sums[speaker], new)] if speaker in sums else new
-        return {speaker: tuple(x.float() for x in from_moments(*parts)) for speaker, parts in sums.items()}
+        found = {speaker: from_moments(*parts) for speaker, parts in sums.items()}
+        return {speaker: (mean.float(), deviation.float()) for speaker, (mean, deviation) in found.items()}
 
 
 def loud(mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,9 +85,9 @@ def _candidates(prints: Sequence[Fingerprint], groups: np.ndarray) -> Iterator[t
         first = first[groups[owner[first]] != groups[owner[first + step]]]
         shared.append(np.stack([owner[first], owner[first + step], frame[first] - frame[first + step]], axis=1))
     rows, counts = np.unique(np.concatenate(shared), axis=0, return_counts=True) if shared else ((), ())
-    for row, count in zip(rows, counts):
+    for (i, j, offset), count in zip(rows, counts):
         if count >= MIN_WORDS:
-            yield tuple(map(int, row))
+            yield int(i), int(j), int(offset)
 
 
 def _same(one: Fingerprint, other: Fingerprint, offset: int) -> bool:

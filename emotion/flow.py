@@ -49,7 +49,7 @@ def answered(
             if not waiting or job is not waiting[-1]:
                 waiting.append(job)
             queue += windows
-            held += sum(len(window.waveform) for window in windows)
+            held += sum(map(_samples, windows))
             if held >= GROUP_SECONDS * sample_rate:
                 ask()
                 queue, held = [], 0
@@ -69,11 +69,16 @@ def batches(queue: Sequence[Window], sample_rate: int) -> Iterator[list[Window]]
     is taken once."""
     for enrolled in (False, True):
         alike = [window for window in queue if (window.statistics is not None) == enrolled]
-        alike.sort(key=lambda window: len(window.waveform))
+        alike.sort(key=_samples)
         while alike:
-            size = max(1, int(BATCH_SECONDS * sample_rate / len(alike[-1].waveform)))
+            size = max(1, int(BATCH_SECONDS * sample_rate / _samples(alike[-1])))
             yield alike[-size:]
             del alike[-size:]
+
+
+def _samples(window: Window) -> int:
+    """Of one that is not finished."""
+    return 0 if window.waveform is None else len(window.waveform)
 
 
 def available_cores() -> int:
@@ -116,10 +121,10 @@ def _pieces(job: Job, piece: Future, pool: Executor, size: int) -> Iterator[tupl
 class _Caller(Executor):
     """Does everything at once, in the thread that asks."""
 
-    def submit(self, call, /, *arguments):
+    def submit(self, fn, /, *args, **kwargs):
         future: Future = Future()
         try:
-            future.set_result(call(*arguments))
+            future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -128,7 +128,7 @@ def read_spans(path: str | os.PathLike) -> dict[str, list[NamedSpan]]:
     """
     path = Path(path)
     path = path / "segments" if path.is_dir() else path
-    readers = {"": _kaldi_spans, ".csv": _csv, ".rttm": partial(_rttm, who="words", what="speaker")}
+    readers: dict[str, Any] = {"": _kaldi_spans, ".csv": _csv, ".rttm": partial(_rttm, who="words", what="speaker")}
     if _ending(path) not in readers:
         raise FormatError(f"{path} must be Kaldi's segments, .rttm or .csv, to say where to listen. Convert it.")
     found = defaultdict(list)
@@ -212,7 +212,8 @@ def _answer(
 
 def _times(path: Path, number: int, row: dict[str, Any]) -> tuple[float, float]:
     """Start and end of a row in seconds."""
-    start, end = row.get("start_seconds", row.get("start")), row.get("end_seconds", row.get("end"))
+    start: Any = row.get("start_seconds", row.get("start"))
+    end: Any = row.get("end_seconds", row.get("end"))
     try:
         begin = float(start)
         stop = float(end) if "duration" not in row or end else round(begin + float(row["duration"]), 6)
@@ -321,7 +322,8 @@ def _write_rttm(timelines: list[Timeline], path: Path) -> None:
 
 def _rttm(path: Path, who: str = "speaker", what: str = "label") -> Rows:
     """SPEAKER lines; who and what name the fields of words and of the speaker. Channel 1 alone is taken for all."""
-    columns, rows = ("type", "path", "channel", "start", "duration", who, "subtype", what, "confidence"), []
+    columns = ("type", "path", "channel", "start", "duration", who, "subtype", what, "confidence")
+    rows: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(path.read_text(**_TEXT).split("\n"), 1):
         fields = ["" if field == "<NA>" else _unword(field) for field in line.split()]
         if fields and fields[0][:1] not in (";", "#") and len(fields) not in (9, 10):
@@ -369,12 +371,12 @@ def _kaldi_spans(path: Path) -> Rows:
 
 def _tiers(timelines: list[Timeline], path: Path) -> dict[str, list[Segment]]:
     """Segments by the title of their tier: `emotion`, `emotion 2: anna`. Raises: FormatError where two overlap."""
-    tiers = {}
+    tiers: dict[str, list[Segment]] = {}
     for answer in timelines:
         title = f"emotion {answer.channel}" if answer.channel else "emotion"
         for part in answer.segments or [None]:
             tier = tiers.setdefault(f"{title}: {part.speaker}" if part and part.speaker else title, [])
-            if tier and part.start_seconds < tier[-1].end_seconds:
+            if tier and part and part.start_seconds < tier[-1].end_seconds:
                 raise FormatError(f"segments {_when(tier[-1])} and {_when(part)} s of speaker {part.speaker} overlap, "
                                   f"which a tier of {path} cannot show. Tell the speakers apart, or write .csv.")
             tier += [part] if part else []
@@ -411,7 +413,7 @@ def _textgrid(path: Path) -> Rows:
 
 def _write_eaf(timelines: list[Timeline], path: Path) -> None:
     """ELAN 3.0. The name of the recording as given is a property: ELAN changes the link when a file moves."""
-    name, add, edges = timelines[0].name, ElementTree.SubElement, []
+    name, add, edges = timelines[0].name, ElementTree.SubElement, list[tuple[Any, ...]]()
     root = ElementTree.Element("ANNOTATION_DOCUMENT", AUTHOR="emotion", FORMAT="3.0", VERSION="3.0", DATE=(
         datetime.now().astimezone().isoformat(timespec="seconds")))
     root.set(_XSI, "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
@@ -440,12 +442,12 @@ def _write_eaf(timelines: list[Timeline], path: Path) -> None:
 
 def _eaf(path: Path) -> Rows:
     root = ElementTree.parse(path)
-    slots = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
+    slots: dict[Any, Any] = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     name = _unword(root.findtext("HEADER/PROPERTY[@NAME='recording']", path.stem))
     for tier in root.iter("TIER"):
-        title = _TIER.fullmatch(tier.get("TIER_ID"))
-        for number, part in enumerate(tier.iter("ALIGNABLE_ANNOTATION") if title else (), 1):
-            if label := part.findtext("ANNOTATION_VALUE"):
+        title = _TIER.fullmatch(tier.get("TIER_ID", ""))
+        for number, part in enumerate(tier.iter("ALIGNABLE_ANNOTATION"), 1):
+            if title and (label := part.findtext("ANNOTATION_VALUE")):
                 start, end = (int(slots[part.get(f"TIME_SLOT_REF{k}")]) / 1000 for k in (1, 2))
                 yield number, {"path": name, "start": start, "end": end, "label": label, **title.groupdict()}
 
@@ -475,7 +477,7 @@ def _write_vtt(timelines: list[Timeline], path: Path) -> None:
     _save(path, cues)
 
 
-FORMATS = {   # ending: how much a file holds, its writer, its reader
+FORMATS: dict[str, tuple[str, Any, Any]] = {   # ending: how much a file holds, its writer, its reader
     ".csv": ("anything", _write_csv, partial(_gathered, _csv)),
     ".jsonl": ("anything", _write_jsonl, _jsonl),
     ".parquet": ("anything", _write_parquet, partial(_gathered, _parquet)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -37,7 +37,7 @@ def piped(
     return sample_rate, _blocks(file, raw, channels, max(1, round(BLOCK_SECONDS * sample_rate)), size)
 
 
-def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[np.ndarray]:
+def microphone(sample_rate: int, device: str | int | None = None) -> Generator[np.ndarray, None, None]:
     """Blocks (samples,) from a microphone, without end; closed with the iterator.
 
     Raises: ModuleNotFoundError without sounddevice (the extra `listen`), AudioError where there is no microphone.

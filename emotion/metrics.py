@@ -143,7 +143,7 @@ def agreement(shares: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def bootstrap(metric: Callable[[np.ndarray, np.ndarray], float], targets: ArrayLike, predictions: ArrayLike,
-              speakers: Sequence[str], draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+              speakers: ArrayLike, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of a metric when other speakers of the same kind had been recorded.
 
     Utterances of one speaker resemble each other, so whole speakers are drawn, with replacement; an interval

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -242,12 +242,12 @@ def _told(timeline: Timeline) -> Told:
         held[first:last, names.index(segment.label)] = 1
     starts = _columns(len(times), FEW_COLUMNS)
     ends = np.append(starts[1:], len(times))
-    spoken = held.any(1)
+    spoken = np.asarray(held.any(1))
     both = np.hstack([shares, rated])
     means = [both[a:b][spoken[a:b] if spoken[a:b].any() else slice(None)].mean(0) for a, b in zip(starts, ends)]
     shares, rated = np.split(np.array(means), [shares.shape[1]], axis=1)
     edges = [0.0, *times[starts[1:]].tolist(), timeline.duration_seconds]
-    bars = []
+    bars: list[tuple[float, float, str]] = []
     for column, votes in enumerate(np.add.reduceat(held, starts, axis=0)):
         if votes.any():
             start, end, label = edges[column], edges[column + 1], names[votes.argmax()]
@@ -302,7 +302,8 @@ def _silences(bars: Sequence[tuple[float, float, str]], end_seconds: float) -> l
 
 def _name_segments(axes: Axes, bars: Sequence[tuple[float, float, str]]) -> None:
     """Writes each segment's name into its bar where it fits."""
-    renderer = axes.figure.canvas.get_renderer()
+    canvas: Any = axes.figure.canvas   # Agg's
+    renderer = canvas.get_renderer()
     for start, end, label in bars:
         left, right = axes.transData.transform([(start, 0), (end, 0)])[:, 0]
         if right - left < FEWEST_PIXELS:

@@ -143,7 +143,7 @@ def _autocorrelation(frames: Tensor, inside: Tensor, rate: float, config: PitchC
     waves = angles.cos(), angles.sin()
 
     def correlated(windowed: Tensor) -> Tensor:
-        return sum((windowed @ wave).square() for wave in waves) @ cosines
+        return ((windowed @ waves[0]).square() + (windowed @ waves[1]).square()) @ cosines
 
     window = torch.hann_window(width, device=frames.device)
     cosines /= correlated(window)

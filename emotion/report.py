@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from . import files, page
@@ -25,7 +26,7 @@ from .timeline import Segment, Timeline
 
 TEMPLATE = Path(__file__).with_name("report.html.template")
 ENDINGS = (".html", ".htm")
-TEXT = {"encoding": "utf-8", "newline": "\n"}
+TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "\n"}
 PLAYED = {  # by browsers
     ".wav": "audio/wav", ".wave": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg",
     ".oga": "audio/ogg", ".opus": "audio/ogg",
@@ -95,7 +96,7 @@ class _Tally:
     """What the top of the page tells of all the rows below."""
 
     files: Counter = field(default_factory=Counter)   # by label
-    spoken_seconds: Counter = field(default_factory=Counter)   # in segments, by label
+    spoken_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))   # by label
     folders: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # files by label
     speakers: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # seconds by label
     flags: Counter = field(default_factory=Counter)
@@ -199,7 +200,7 @@ def _number(name: str, value: float, shown: str) -> str:
 
 def _page(tally: _Tally, labels: Iterable[str], model: str, root: str | os.PathLike) -> tuple[str, str]:
     """The page above and below its rows."""
-    labels = [*labels, *(["unknown"] if "unknown" in tally.files | tally.spoken_seconds else [])]
+    labels = [*labels, *(["unknown"] if "unknown" in {*tally.files, *tally.spoken_seconds} else [])]
     template = page.read(TEMPLATE, labels)
     media = "data: 'self' file:" if tally.linked else "data:"  # a page opened from a disk has no self
     above, _, below = template.partition("$rows\n")

@@ -83,7 +83,8 @@ class Table:
 
     def __init__(self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None):
         """columns: those of CSV; None for JSON lines."""
-        self.done, self.failed = 0, []
+        self.done = 0
+        self.failed: list[tuple[str, str]] = []
         self._file, self._progress, self._made = file, progress, dict(made)
         self._plain = self._quoted = None
         if columns is not None:
@@ -99,7 +100,7 @@ class Table:
         """The next answer: a row, or one more that failed."""
         if isinstance(answer, FileError):
             self.failed.append((answer.name, answer.reason))
-        elif self._plain:
+        elif self._plain and self._quoted:
             told = row(answer)
             (self._quoted if "\r" in answer.name else self._plain).writerow(told)   # csv quotes other line ends itself
         else:

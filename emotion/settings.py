@@ -39,7 +39,7 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
     """
     if not isinstance(plain, Mapping):
         raise SettingError(f"{where or cls.__name__} must hold settings, not {plain!r}. Write `name: value` lines.")
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known = {f.name: f for f in dataclasses.fields(cls)}   # type: ignore[arg-type]   # T is a dataclass
     for key in plain:
         refuse_unknown(key, known, where)
     for f in known.values():
@@ -60,7 +60,7 @@ def refuse_unknown(key: str, known: typing.Iterable[str], where: str = "") -> No
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_plain(hint, value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:

@@ -23,5 +23,7 @@ def deltas(frames: Tensor, lengths: Tensor, width: int = 2) -> Tensor:
     def shifted(offset: int) -> Tensor:
         return longer[:, width + offset : width + offset + count]
 
-    slope = sum(offset * (shifted(offset) - shifted(-offset)) for offset in range(1, width + 1))
+    slope = shifted(1) - shifted(-1)
+    for offset in range(2, width + 1):
+        slope = slope + offset * (shifted(offset) - shifted(-offset))
     return slope / (2 * sum(offset**2 for offset in range(1, width + 1)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from .datadir import DataError
 
@@ -41,8 +43,8 @@ def read(path: str | os.PathLike) -> Split:
     from yaml import YAMLError
 
     try:
-        content = OmegaConf.merge(OmegaConf.structured(_SplitFile), OmegaConf.load(path))
-        content = OmegaConf.to_container(content, throw_on_missing=True)
+        merged = OmegaConf.merge(OmegaConf.structured(_SplitFile), OmegaConf.load(Path(path)))
+        content: Any = OmegaConf.to_container(merged, throw_on_missing=True)
     except (OSError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise DataError(
             f"{path} is no split file: {' '.join(str(error).split())}. It holds name, source, folds: "

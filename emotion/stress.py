@@ -192,7 +192,7 @@ def _pooled(parts: Sequence[_Answers]) -> _Answers:
 
     return _Answers(
         parts[0].labels, joined(lambda p: p.speakers), joined(lambda p: p.targets), joined(lambda p: p.plain),
-        {name: joined(lambda p, name=name: p.changed[name]) for name in parts[0].changed},
+        {name: np.concatenate([part.changed[name] for part in parts]) for name in parts[0].changed},
         {speaker: sex for part in parts for speaker, sex in part.sexes.items()},
         {speaker: pitch for part in parts for speaker, pitch in part.pitches.items()},
     )

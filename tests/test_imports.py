@@ -62,7 +62,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.losses": "",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
                     "train.distributed train.losses",
-    "train.callbacks": "files train.system",
+    "train.callbacks": "files",
     "train.fit": "emotion analyzer baseline checkpoint curves datadir evaluate files hardware labels settings "
                  "train.callbacks train.config train.dataset train.distributed train.losses train.system",
 

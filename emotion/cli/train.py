@@ -149,9 +149,8 @@ def _results(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from .. import compare
 
-    names = options.first, options.second
-    compared = compare.compare(*(compare.read(name, options.table) for name in names))
-    _say(compare.page(compared, *names), options.output)
+    first, second = (compare.read(name, options.table) for name in (options.first, options.second))
+    _say(compare.page(compare.compare(first, second), options.first, options.second), options.output)
 
 
 def _say(table: str, output: str | None) -> None:

@@ -7,6 +7,10 @@ Frontend; prosody is None where it computes none. `uses_prosody` tells whether a
 step sees of the input: field and hop in frames.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from ..settings import from_plain
 from .conv3d import Conv3d
 from .lstm import LSTMAlone
@@ -14,7 +18,7 @@ from .parallel import Parallel
 from .serial import Serial
 from .signature import Inputs, Output
 
-MODELS = {"serial": Serial, "lstm": LSTMAlone, "parallel": Parallel, "conv3d": Conv3d}
+MODELS: dict[str, Any] = {"serial": Serial, "lstm": LSTMAlone, "parallel": Parallel, "conv3d": Conv3d}
 
 __all__ = ["MODELS", "Inputs", "Output", "build"]
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Parallel(nn.Module):
         self.attention = Memory(config.features, replace(options, lstm_layers=0))
         self.stack = FrameStack(inputs.contours, config.prosody_features, self.reach.hop)
         self.memory = Memory(config.prosody_features, replace(options, transformer_layers=0))
-        fuse = _Vectors if config.fusion == "late" else _Posteriors
+        fuse: Any = _Vectors if config.fusion == "late" else _Posteriors
         self.fuse = fuse((self.attention.outputs, self.memory.outputs), num_classes, config)
 
     def forward(self, mel: Tensor, prosody: Tensor, lengths: Tensor) -> Output:
@@ -76,6 +77,8 @@ class Parallel(nn.Module):
 
 class _Vectors(nn.Module):
     """Each branch to a vector of its own, both through one dense layer; steps go through the same layers."""
+
+    pools: Any   # Pool of each branch
 
     def __init__(self, sizes: tuple[int, int], num_classes: int, config: ParallelConfig):
         super().__init__()

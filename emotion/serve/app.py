@@ -73,7 +73,7 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
     @api.get("/health")
     async def health() -> Health:
         return Health(
-            status="ok", model=model_name, fingerprint=analyzer.fingerprint, labels=analyzer.labels,
+            status="ok", model=model_name, fingerprint=analyzer.fingerprint, labels=list(analyzer.labels),
             version=__version__, queue_length=gate.inside,
         )
 

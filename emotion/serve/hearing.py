@@ -44,7 +44,8 @@ class Hearing:
     """
 
     def __init__(self, source: Upload, worker: Worker, max_seconds: float, pictured: bool):
-        self._source, self._worker, self._max_seconds, self._pictured = source, worker, max_seconds, pictured
+        self._source: Any = source   # a file, as far as audio reads it
+        self._worker, self._max_seconds, self._pictured = worker, max_seconds, pictured
         self._rate = worker.analyzer.sample_rate
         self._seconds = 0.0
 
@@ -65,7 +66,8 @@ class Hearing:
         name, analyzer = self._source.name, self._worker.analyzer
         picture = Picture(self._rate, _frontend(analyzer), count) if self._pictured else None
         blocks = audio.blocks(self._source, self._rate, BLOCK_SECONDS, channel)
-        held, stream = await self._next(blocks, picture), None
+        first, stream = await self._next(blocks, picture), None
+        held = np.empty(0, np.float32) if first is None else first
         while (block := await self._next(blocks, picture)) is not None:
             stream = stream or analyzer.stream(self._rate, name)
             await self._call(stream.feed, held)

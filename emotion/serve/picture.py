@@ -59,10 +59,11 @@ class Picture:
 
     def __init__(self, sample_rate: int, frontend: FrontendConfig | None, num_pictures: int = 1):
         self.sample_rate, self.frontend = sample_rate, frontend
+        self._hop_seconds = frontend.hop_seconds if frontend else math.nan
         waveform_columns, mel_columns = (2 * (most // (2 * num_pictures)) for most in (WAVEFORM_COLUMNS, MEL_COLUMNS))
         self._low = Columns(np.minimum, math.inf, waveform_columns)
         self._high = Columns(np.maximum, -math.inf, waveform_columns)
-        self._mel = frontend and Columns(np.add, 0.0, mel_columns, (frontend.num_bands,))
+        self._mel = Columns(np.add, 0.0, mel_columns, (frontend.num_bands if frontend else 0,))
 
     def hear(self, block: np.ndarray) -> None:
         """The next samples of the recording."""
@@ -81,4 +82,4 @@ class Picture:
     @property
     def spectrogram(self) -> tuple[np.ndarray, float]:
         """Mean log-mel of each column, and seconds in a column; only with a front end. Shape: (columns, bands)."""
-        return self._mel.values / self._mel.counts[:, None], self._mel.width * self.frontend.hop_seconds
+        return self._mel.values / self._mel.counts[:, None], self._mel.width * self._hop_seconds

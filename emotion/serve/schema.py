@@ -184,34 +184,35 @@ def timelines(analysis: Analysis) -> list[Timeline]:
 
 
 def _answer(answer: Timeline, picture: Picture | None) -> Answer:
+    frontend = picture.frontend if picture else None
     return Answer(
-        **answer.to_dict(), labels=answer.labels,
+        **answer.to_dict(), labels=list(answer.labels),
         speech_seconds=sum(part.end_seconds - part.start_seconds for part in answer.segments),
         steps=Steps(
             times_seconds=_rounded(answer.step_times), probabilities=_rounded(answer.step_probabilities),
             speech=_rounded(answer.step_speech),
             dimensions=None if answer.step_dimensions is None else _rounded(answer.step_dimensions),
         ),
-        waveform=picture and _waveform(picture),
-        spectrogram=_spectrogram(picture) if picture and picture.frontend else None,
+        waveform=_waveform(picture) if picture else None,
+        spectrogram=_spectrogram(picture, frontend.low_hz, frontend.high_hz) if picture and frontend else None,
     )
 
 
 def _waveform(picture: Picture) -> Waveform:
     low, high, column_seconds = picture.waveform
     peak = max(float(high.max()), float(-low.min()))
-    low, high = (_base64(np.rint(127 * part / (peak or 1.0)).astype(np.int8)) for part in (low, high))
-    return Waveform(column_seconds=column_seconds, peak=peak, low=low, high=high)
+    shares = (_base64(np.rint(127 * part / (peak or 1.0)).astype(np.int8)) for part in (low, high))
+    return Waveform(column_seconds=column_seconds, peak=peak, low=next(shares), high=next(shares))
 
 
-def _spectrogram(picture: Picture) -> Spectrogram:
+def _spectrogram(picture: Picture, low_hz: float, high_hz: float) -> Spectrogram:
     mel, column_seconds = picture.spectrogram
     highest = float(mel.max())
     lowest = max(float(mel.min()), highest - MEL_RANGE)
     shares = (mel - lowest) / max(highest - lowest, 1e-6)
     return Spectrogram(
-        column_seconds=column_seconds, num_bands=mel.shape[1], low_hz=picture.frontend.low_hz,
-        high_hz=picture.frontend.high_hz, lowest=lowest, highest=highest,
+        column_seconds=column_seconds, num_bands=mel.shape[1], low_hz=low_hz,
+        high_hz=high_hz, lowest=lowest, highest=highest,
         values=_base64(np.rint(255 * shares.clip(0, 1)).astype(np.uint8)),
     )
 

@@ -69,35 +69,36 @@ class Worker:
     def _work(self) -> None:
         while turn := self._next_turn():
             begun = [task for task in turn if task.future.set_running_or_notify_cancel()]
-            self._answer([task for task in begun if isinstance(task.work, Recording)])
+            self._answer([(task, task.work) for task in begun if isinstance(task.work, Recording)])
             for task in begun:
                 if not isinstance(task.work, Recording):
-                    _settle(task)
+                    _settle(task.future, task.work)
 
     def _next_turn(self) -> list[_Task]:
         """What waits, in order, up to BATCH_SECONDS; waits for something itself. Empty once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
-            turn, seconds = [], 0.0
+            turn: list[_Task] = []
+            seconds = 0.0
             while self._waiting and (not turn or seconds + self._waiting[0].seconds <= BATCH_SECONDS):
                 turn.append(self._waiting.popleft())
                 seconds += turn[-1].seconds
             return turn
 
-    def _answer(self, tasks: list[_Task]) -> None:
+    def _answer(self, tasks: list[tuple[_Task, Recording]]) -> None:
         if not tasks:
             return
         try:
-            for task, answer in zip(tasks, self.analyzer.run(task.work for task in tasks)):
+            for (task, _), answer in zip(tasks, self.analyzer.run(recording for _, recording in tasks)):
                 task.future.set_result(answer)
         except Exception as error:   # whatever it is, such as no memory, the thread lives on for the next
-            for task in tasks:
+            for task, _ in tasks:
                 if not task.future.done():
                     task.future.set_exception(error)
 
 
-def _settle(task: _Task) -> None:
+def _settle(future: Future, function: Callable[[], Any]) -> None:
     try:
-        task.future.set_result(task.work())
+        future.set_result(function())
     except Exception as error:
-        task.future.set_exception(error)
+        future.set_exception(error)

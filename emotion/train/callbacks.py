@@ -16,7 +16,6 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from .. import files
-from .system import System
 
 log = logging.getLogger(__name__)
 TABLE = "epochs.csv"
@@ -28,7 +27,7 @@ class Stopping(EarlyStopping):
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict({**state, "patience": self.patience})
 
-    def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
         trainer.should_stop = self.stopped_epoch > 0
 
 
@@ -38,7 +37,7 @@ class Ending(Callback):
     Lightning would broadcast from within the signal's handler, and processes amid another exchange wait for ever.
     """
 
-    def on_train_start(self, trainer: lightning.Trainer, system: System) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -75,10 +74,10 @@ class Epochs(Callback):
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, system: System) -> None:
+    def on_train_epoch_start(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
         self.started = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, system: System) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
         """Write the row, and the weights if no epoch was better."""
         measured = {name: float(trainer.callback_metrics[name]) for name in system.columns}
         row = {"epoch": trainer.current_epoch, **measured}

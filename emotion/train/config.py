@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
@@ -53,9 +54,9 @@ class FitConfig:
     memory_gigabytes: float = 4.0   # waveforms that a process keeps; what does not fit is read anew each epoch
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise SettingError(f"fit.{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingError(f"fit.{name}={getattr(self, name)!r} must be one of {', '.join(choices)}.")
         if self.batch_size < 2:
             raise SettingError(f"fit.batch_size={self.batch_size} must be at least 2: batch norm needs company.")
         above_zero = ("max_epochs", "learning_rate", "clip", "longest_seconds", "teacher_temperature",
@@ -122,7 +123,8 @@ def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
     }
     try:
         merged = OmegaConf.merge(OmegaConf.create(settings), OmegaConf.from_dotlist(list(overrides)))
-        return from_plain(Config, OmegaConf.to_container(merged, resolve=True))
+        plain: Any = OmegaConf.to_container(merged, resolve=True)
+        return from_plain(Config, plain)
     except (OmegaConfBaseException, TypeError) as error:
         raise SettingError(f"--set {' '.join(overrides)} cannot be read: {error}. Write KEY=VALUE.") from None
 
@@ -140,7 +142,7 @@ def read(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
 
     try:
         merged = OmegaConf.merge(*_family(Path(path)), OmegaConf.from_dotlist(list(overrides)))
-        plain = OmegaConf.to_container(merged, resolve=True)
+        plain: Any = OmegaConf.to_container(merged, resolve=True)
     except FileNotFoundError:
         raise
     except (OmegaConfBaseException, YAMLError, AttributeError, OSError, TypeError, ValueError) as error:
@@ -172,4 +174,4 @@ def write(config: Config, path: str | os.PathLike) -> None:
     """The resolved settings as YAML, defaults and all."""
     from omegaconf import OmegaConf
 
-    OmegaConf.save(OmegaConf.create(to_plain(config)), path)
+    OmegaConf.save(OmegaConf.create(to_plain(config)), Path(path))

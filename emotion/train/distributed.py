@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch.plugins.environments import (
@@ -140,7 +140,7 @@ def gather(value: T) -> list[T]:
     """Every process's value, in the order of their ranks."""
     if not _are_several():
         return [value]
-    values = [None] * distributed.get_world_size()
+    values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
 
@@ -149,7 +149,7 @@ def once(compute: Callable[[], T]) -> T:
     """What the first process computes, for all. An error there is raised in all: none is left waiting."""
     if not _are_several():
         return compute()
-    answer = [None, None]
+    answer: list[Any] = [None, None]
     if distributed.get_rank() == 0:
         try:
             answer[0] = compute()

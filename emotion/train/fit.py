@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -85,7 +86,7 @@ def train(
         with _alone(exp_dir, processes.is_first):
             _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
 
-            targets = None
+            targets: Callable[[], Any] | None = None
             if teachers:
                 models = [ancestors[str(teacher)] for teacher in teachers]
                 targets = partial(taught, models, train_set, config, device)
@@ -124,7 +125,7 @@ def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -
     log.info("epoch %d kept, by %s; wrote %s", best["epoch"], system.kept_by[0], model_path)
 
 
-def _heard(ancestors: Mapping[str, Checkpoint], train_set: Recordings, valid_set: Recordings) -> dict[str, tuple]:
+def _heard(ancestors: Mapping[str, Checkpoint], train_set: Recordings, valid_set: Recordings) -> dict[str, Any]:
     """The speakers that the new model has heard, by itself or through the models it learns from."""
     for name, model in ancestors.items():
         if shared := set(model.train_speakers) & set(valid_set.speakers):
@@ -318,10 +319,11 @@ def _quiet(is_first: bool) -> Iterator[None]:
 
 def _commit() -> str:
     """The commit of this package, with + where it is changed; empty where it is installed without its repository."""
-    folder, ask = Path(__file__).parent, {"capture_output": True, "text": True}
+    folder = Path(__file__).parent
     try:
-        own = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=folder, **ask)
+        own = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True)
         describe = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
-        return "" if own.returncode else subprocess.run(describe, cwd=folder, **ask).stdout.strip()
+        said = subprocess.run(describe, cwd=folder, capture_output=True, text=True)
+        return "" if own.returncode else said.stdout.strip()
     except OSError:  # no git on this machine
         return ""

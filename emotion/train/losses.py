@@ -19,6 +19,8 @@ class Loss(nn.Module):
     inception architecture (label smoothing).
     """
 
+    weights: Tensor
+
     def __init__(self, weights: np.ndarray, focal_gamma: float = 0.0, label_smoothing: float = 0.0):
         super().__init__()
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
