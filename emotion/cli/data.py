@@ -17,7 +17,7 @@ def add(commands) -> None:
         ("validate", _validate, "Check a data directory."),
         ("fix", _fix, "Sort and repair it; originals go to .backup/."),
     ):
-        command(actions, name, run, summary).add_argument("directory", metavar="DIR")
+        command(actions, name, run, summary).add_argument("directory", metavar="DIR", help="a Kaldi data directory")
     check = command(
         actions, "check", _check, "Count classes; fail where directories share a speaker or a recording, by its sound."
     )
@@ -25,20 +25,22 @@ def add(commands) -> None:
                        help="such as train, valid and test; one alone: no recording may be of two of its speakers")
     check.add_argument("--strict-text", action="store_true", help="fail for a sentence they share too (default: warn)")
     split = command(actions, "split", _split, "Write OUT/fold<k>/{train,valid,test} after a split file.")
-    split.add_argument("directory", metavar="DIR")
-    split.add_argument("split", metavar="SPLIT.yaml")
-    split.add_argument("out", metavar="OUT")
+    split.add_argument("directory", metavar="DIR", help="all utterances")
+    split.add_argument("split", metavar="SPLIT.yaml", help="who tests and who validates in each fold")
+    split.add_argument("out", metavar="OUT", help="the folder that the folds go into")
     split.add_argument("--fold", type=int, metavar="K", help="only this one, from 1")
     combine = command(actions, "combine", _combine, "Put data directories together.")
-    combine.add_argument("out", metavar="OUT")
-    combine.add_argument("directories", metavar="DIR", nargs="+")
+    combine.add_argument("out", metavar="OUT", help="the data directory to write")
+    combine.add_argument("directories", metavar="DIR", nargs="+", help="those to put together; no id may be in two")
     subset = command(actions, "subset", _subset, "Choose utterances.")
-    subset.add_argument("directory", metavar="DIR")
-    subset.add_argument("out", metavar="OUT")
-    for name in ("speakers", "without-speakers", "emotions"):
-        subset.add_argument(f"--{name}", metavar="a,b,c", type=lambda text: text.split(","))
-    for name in ("first", "per-class"):
-        subset.add_argument(f"--{name}", type=int, metavar="N")
+    subset.add_argument("directory", metavar="DIR", help="the data directory to choose from")
+    subset.add_argument("out", metavar="OUT", help="the data directory to write")
+    for name, what in (
+        ("speakers", "these alone"), ("without-speakers", "all but these"), ("emotions", "these alone"),
+    ):
+        subset.add_argument(f"--{name}", metavar="a,b,c", type=lambda text: text.split(","), help=what)
+    for name, what in (("first", "so many at most"), ("per-class", "so many of each emotion, at even distances")):
+        subset.add_argument(f"--{name}", type=int, metavar="N", help=what)
 
 
 def _validate(options: argparse.Namespace) -> int:

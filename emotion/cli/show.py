@@ -12,7 +12,7 @@ from .arguments import command, computing, precise, share
 
 def add(commands) -> None:
     plot = command(commands, "plot", _plot, "Draw waveform, spectrogram, pitch and emotion timeline of one recording.")
-    plot.add_argument("source", metavar="FILE")
+    plot.add_argument("source", metavar="FILE", help="the recording")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
     plot.add_argument("--explain", action="store_true", help="draw instead what spoke for the answer: emotion explain")
     computing(plot)
@@ -20,7 +20,7 @@ def add(commands) -> None:
     explain = command(
         commands, "explain", _explain, "Draw what in one recording spoke for an emotion and what against it."
     )
-    explain.add_argument("source", metavar="FILE")
+    explain.add_argument("source", metavar="FILE", help="the recording")
     explain.add_argument(
         "-o", "--output", metavar="PNG", help="default: FILE's name with .why.png, in the working directory"
     )
@@ -29,7 +29,7 @@ def add(commands) -> None:
         "--start", type=float, metavar="SECONDS",
         help="with --stop: this part, no longer than a window (default: what speaks most for the emotion)",
     )
-    explain.add_argument("--stop", type=float, metavar="SECONDS")
+    explain.add_argument("--stop", type=float, metavar="SECONDS", help="end of that part")
     computing(explain)
 
     export = command(commands, "export", _export, "Write a model as one ONNX file that needs no PyTorch to answer.")
@@ -49,7 +49,7 @@ def add(commands) -> None:
     report = command(
         commands, "report", _report, "Score a folder of recordings into one web page to read and listen to."
     )
-    report.add_argument("source", metavar="DIR")
+    report.add_argument("source", metavar="DIR", help="the folder of recordings")
     report.add_argument("-o", "--output", default="report.html", metavar="HTML", help="default: report.html")
     report.add_argument(
         "--embed-mb", type=float, default=2.0, metavar="MB",

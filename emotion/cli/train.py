@@ -14,9 +14,13 @@ def add(commands) -> None:
     train = command(commands, "train", _train, "Train a model; goes on where an interrupted training was.")
     train.add_argument("--conf", metavar="YAML", help="settings (default with --init: the network and features of that "
                        "model, the emotions of your data, a short training)")
-    for name in ("train", "valid", "exp"):
-        train.add_argument(f"--{name}", required=True, metavar="DIR")
-    train.add_argument("--seed", type=int, default=1)
+    for name, what in (
+        ("train", "data directory of the speakers to learn from"),
+        ("valid", "data directory of the speakers who choose the epoch"),
+        ("exp", "where the model goes, and all that tells how it came about"),
+    ):
+        train.add_argument(f"--{name}", required=True, metavar="DIR", help=what)
+    train.add_argument("--seed", type=int, default=1, metavar="N", help="of weights, order, augmentation (default: 1)")
     train.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="such as fit.max_epochs=3"
     )
@@ -41,9 +45,9 @@ def add(commands) -> None:
     evaluate = command(
         commands, "evaluate", _evaluate, "Score the test speakers: posteriors.csv, scores.json, confusion.png."
     )
-    for sub in (calibrate, evaluate):
-        sub.add_argument("exp", metavar="EXP")
-        sub.add_argument("directory", metavar="DATA_DIR")
+    for sub, who in ((calibrate, "the validation speakers"), (evaluate, "speakers that the model never heard")):
+        sub.add_argument("exp", metavar="EXP", help="experiment folder; for evaluate also a model file, or bundled")
+        sub.add_argument("directory", metavar="DATA_DIR", help=who)
         computing(sub, model=False)
     calibrate.add_argument(
         "--hold-back", type=float, default=0.0, metavar="SHARE", help="call this share of them, the least sure, unknown"
