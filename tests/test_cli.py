@@ -366,7 +366,8 @@ def test_bundled_is_the_model_in_the_package(monkeypatch):
     monkeypatch.setattr("emotion.evaluate.evaluate", lambda *arguments: asked.append(arguments))
     assert main(["evaluate", "bundled", "data", "--out", "scores"]) == 0
     assert asked[0][0].name == "model.safetensors" and asked[0][0].parent.name == "pretrained"
-    assert "scores" in asked[0]
+    assert main(["evaluate", "exp", "data", "--own-statistics"]) == 0
+    assert [arguments[-2:] for arguments in asked] == [("scores", False), (None, True)]
 
 
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):

@@ -88,6 +88,12 @@ def test_a_sentence_in_two_of_them_warns_or_fails_where_asked(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+def test_a_directory_given_twice_is_refused(tmp_path, capsys):
+    train = directory(tmp_path / "train", "a")
+    assert main(["data", "check", train, train]) == 1
+    assert "given twice" in capsys.readouterr().err
+
+
 def test_a_directory_without_texts_shares_none(tmp_path):
     assert overlap.texts(directory(tmp_path / "train", "a")) == set()
     assert overlap.shared_texts({"train": set(), "test": {"it is eleven"}}) == []

@@ -65,15 +65,16 @@ def _check(options: argparse.Namespace) -> int:
     from .. import datadir, overlap
 
     parts = {directory: datadir.read(directory) for directory in options.directories}
+    if len(parts) < len(options.directories):
+        raise datadir.DataError("a directory is given twice: it shares everything with itself. Give each once.")
     print(overlap.counts(parts))
     if len(parts) == 1:
         parts = overlap.by_speaker(*parts.values())
-    sentences = overlap.shared_texts({directory: overlap.texts(directory) for directory in options.directories})
     errors = overlap.shared_speakers(parts) + overlap.shared_recordings(parts)
-    errors, warnings = (errors + sentences, []) if options.strict_text else (errors, sentences)
-    for line in (*(f"warning: {warning}" for warning in warnings), *errors):
+    sentences = overlap.shared_texts({directory: overlap.texts(directory) for directory in options.directories})
+    for line in [*errors, *(f"{'' if options.strict_text else 'warning: '}{line}" for line in sentences)]:
         print(f"emotion data check: {line}", file=sys.stderr)
-    return 1 if errors else 0
+    return 1 if errors or options.strict_text and sentences else 0
 
 
 def _split(options: argparse.Namespace) -> None:
