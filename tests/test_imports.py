@@ -32,7 +32,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "page": "plot",
     "datadir": "files labels",
     "datacheck": "datadir labels",
-    "formats": "datadir files labels timeline",
+    "rows": "datadir files labels timeline",
+    "tiers": "rows timeline",
+    "formats": "datadir rows tiers timeline",
     "splits": "datadir",
 
     "detector": "speech",
