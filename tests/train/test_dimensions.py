@@ -189,12 +189,12 @@ def test_a_model_trained_on_votes_is_as_unsure_as_the_listeners(train, quick, co
 def test_votes_and_teachers_mix(corpus, quick, train, tmp_path):
     teacher, _ = train(tmp_path / "teacher", max_epochs=1)
     recordings = Recordings(
-        voted(datadir.read(corpus / "train"), {"sadness": 1}), labels.scheme("emodb4"), RATE, 0.5)
+        voted(datadir.read(corpus / "train"), {"sadness": 1}), labels.scheme("own", ("anger", "sadness")), RATE, 0.5)
     settings = replace(quick, fit=replace(quick.fit, vote_weight=1.0, teacher_weight=0.5, teacher_temperature=1.0))
     plain = replace(quick, fit=replace(quick.fit, teacher_weight=0.5, teacher_temperature=1.0))
     change = fit.taught([teacher], recordings, settings, "cpu") - fit.taught([teacher], recordings, plain, "cpu")
     angry = recordings.targets.index(0)
-    torch.testing.assert_close(change[angry], torch.tensor([-0.5, 0, 0, 0.5]))
+    torch.testing.assert_close(change[angry], torch.tensor([-0.5, 0.5]))
 
 
 # Refusals
@@ -209,7 +209,7 @@ def test_dimensions_that_nobody_rated_are_refused(train, feeling, corpus, rated,
 
 
 def test_votes_that_nobody_cast_are_refused(train, tmp_path):
-    with pytest.raises(DataError, match="no utterance has votes for a class of scheme emodb4.*Add utt2votes"):
+    with pytest.raises(DataError, match="no utterance has votes for a class of scheme own.*Add utt2votes"):
         train(tmp_path / "exp", vote_weight=0.5)
 
 
