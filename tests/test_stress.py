@@ -173,6 +173,16 @@ def test_a_model_that_heard_a_speaker_is_refused(model, tmp_path):
         stress.stress([(dataclasses.replace(model, valid_speakers=("a",)), directory)], "cpu")
 
 
+def test_unless_it_is_allowed(tmp_path, capsys):
+    directory = corpus(tmp_path / "a", "ab")
+    model = dataclasses.replace(tiny(Scheme("two", {label: label for label in LABELS})), valid_speakers=("a",))
+    checkpoint.write(model, tmp_path / "model.safetensors")
+    asked = ["stress", str(tmp_path / "model.safetensors"), directory, "-o", str(tmp_path / "r.json"), "--device", "cpu"]
+    assert main(asked) == 1 and "would say nothing" in capsys.readouterr().err
+    assert main([*asked, "--allow-heard"]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["models"] == [model.fingerprint]
+
+
 def test_a_fold_without_test_speakers_is_named(tmp_path):
     (tmp_path / "exp" / "fold3" / "seed1").mkdir(parents=True)
     with pytest.raises(DataError, match="fold3.*Give the one with fold"):

@@ -65,10 +65,12 @@ def add(commands) -> None:
     )
 
     stress = command(commands, "stress", _stress, "Test how a model stands up to noise, lines, rooms and other voices.")
-    stress.add_argument("model", metavar="MODEL", help="experiment folder, model file, or the folder with fold*/seed*")
+    stress.add_argument("model", metavar="MODEL", help="experiment folder, model file, bundled, or the folder with "
+                        "fold*/seed*")
     stress.add_argument("directory", metavar="DATA", help="speakers that it never heard, or the folder with fold*/test")
     stress.add_argument("-o", "--output", required=True, metavar="REPORT", help="report.html or report.json")
     stress.add_argument("--seed", type=int, default=1, metavar="N", help="of the models below fold*/ (default: 1)")
+    stress.add_argument("--allow-heard", action="store_true", help="also speakers that trained or validated the model")
     computing(stress, model=False)
 
     results = command(commands, "results", _results, "Table of results over folds and seeds.")
@@ -130,11 +132,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _stress(options: argparse.Namespace) -> None:
     from .. import stress
+    from ..analyzer import BUNDLED
 
     stress.check_path(options.output)
+    model = BUNDLED if options.model == "bundled" else options.model
     result = stress.stress(
-        stress.trials(options.model, options.directory, options.seed), options.device, options.threads,
-        lambda text: print(text, file=sys.stderr),
+        stress.trials(model, options.directory, options.seed), options.device, options.threads,
+        lambda text: print(text, file=sys.stderr), options.allow_heard,
     )
     stress.write(result, options.output)
     print(f"{options.output}: passed {result.passed} of {len(result.checks)} tests")
