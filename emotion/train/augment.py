@@ -293,10 +293,14 @@ def _fast_size(size: int) -> int:
     return min(odd << (-(-size // odd) - 1).bit_length() for odd in (1, 3, 5, 9, 15))
 
 
-def spectrogram(mel: Tensor, lengths: Tensor, config: AugmentConfig) -> Tensor:
+def features(
+    mel: Tensor, prosody: Tensor | None, lengths: Tensor, config: AugmentConfig
+) -> tuple[Tensor, Tensor | None]:
     """Warp, shift of the bands, then SpecAugment, on normalised features: masked regions take the mean, 0.
 
-    Shape: mel (batch, channels, frames, bands), lengths (batch,) -> like mel.
+    A stretch of time is masked in both: prosody would tell what the spectrogram hides, and be all that is learnt from.
+
+    Shape: mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,) -> the two.
     Source: Park et al. 2019, SpecAugment.
     """
     if config.warp:
@@ -305,12 +309,14 @@ def spectrogram(mel: Tensor, lengths: Tensor, config: AugmentConfig) -> Tensor:
         mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
     longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))
     for _ in range(config.time_masks):
-        mel = mel * _stretch(longest, lengths, mel.shape[2])[:, None, :, None]
+        kept = _stretch(longest, lengths, mel.shape[2])[:, :, None]
+        mel = mel * kept[:, None]
+        prosody = None if prosody is None else prosody * kept
     bands = torch.full_like(lengths, mel.shape[3])
     widest = torch.full_like(lengths, min(config.band_mask_bands, mel.shape[3] // 2))
     for _ in range(config.band_masks):
         mel = mel * _stretch(widest, bands, mel.shape[3])[:, None, None, :]
-    return mel
+    return mel, prosody
 
 
 def warp_bands(mel: Tensor, factors: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ class System(lightning.LightningModule):
                 batch.waveforms, batch.num_samples, settings, self.config.frontend.sample_rate
             )
             mel, prosody, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
-            mel = augment.spectrogram(mel, lengths, settings)
+            mel, prosody = augment.features(mel, prosody, lengths, settings)
             if settings.mixup_alpha:
                 mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
         targets, ratings = targets.split([self.targets.shape[1], self.ratings.shape[1]], dim=1)

@@ -342,7 +342,7 @@ def test_every_speed_is_drawn():
 def masked(config, lengths):
     """Which frames and which bands SpecAugment set to 0: two (batch, ...) arrays of bool."""
     torch.manual_seed(1)
-    mel = augment.spectrogram(torch.ones(len(lengths), 2, 200, 40), lengths, config)
+    mel = augment.features(torch.ones(len(lengths), 2, 200, 40), None, lengths, config)[0]
     assert ((mel == 0) | (mel == 1)).all()
     return (mel == 0).all(dim=(1, 3)).numpy(), (mel == 0).all(dim=(1, 2)).numpy()
 
@@ -391,9 +391,17 @@ def test_bands_that_a_shift_leaves_empty_repeat_the_edge():
     assert moved[:, 0, 0].tolist() == [[0, 0, 0, 1, 2], [1, 2, 3, 4, 4], [0, 0, 0, 0, 0]]
 
 
+def test_prosody_is_masked_where_the_spectrogram_is_and_nowhere_else():
+    torch.manual_seed(1)
+    config, lengths = only(time_masks=2, band_masks=2, time_mask_frames=25), torch.tensor([200, 100, 30])
+    mel, prosody = augment.features(torch.ones(3, 2, 200, 40), torch.ones(3, 200, 7), lengths, config)
+    hidden = (mel == 0).all(dim=(1, 3))
+    assert hidden.any() and torch.equal((prosody == 0).all(2), hidden) and torch.equal((prosody == 1).all(2), ~hidden)
+
+
 def test_every_shift_of_the_bands_in_the_range_is_drawn():
     torch.manual_seed(1)
-    moved = augment.spectrogram(line(30).repeat(200, 1, 1, 1), torch.full((200,), 5), only(band_shift=3))
+    moved = augment.features(line(30).repeat(200, 1, 1, 1), None, torch.full((200,), 5), only(band_shift=3))[0]
     assert set(moved[:, 0, 0].argmax(1).tolist()) == set(range(27, 34))
 
 
@@ -415,7 +423,7 @@ def test_a_warp_of_one_changes_nothing():
 def test_the_factor_of_a_warp_is_drawn_from_its_range_for_each_utterance():
     torch.manual_seed(1)
     mel = torch.arange(64.0).expand(300, 1, 2, 64)
-    warped = augment.spectrogram(mel, torch.full((300,), 2), only(warp=0.2))
+    warped = augment.features(mel, None, torch.full((300,), 2), only(warp=0.2))[0]
     factors = 20 / warped[:, 0, 0, 20]
     assert 0.799 < factors.min() < 0.81 and 1.19 < factors.max() < 1.201
 
@@ -477,7 +485,7 @@ def test_with_every_option_off_nothing_changes_and_nothing_is_drawn():
     mel, frames, state = torch.randn(4, 3, 50, 20), torch.tensor([50, 20, 5, 1]), torch.get_rng_state()
     same, same_lengths = augment.waveforms(batch, lengths, OFF)
     assert torch.equal(same, batch) and torch.equal(same_lengths, lengths)
-    assert torch.equal(augment.spectrogram(mel, frames, OFF), mel)
+    assert augment.features(mel, None, frames, OFF)[0] is mel
     given = (mel, None, frames, torch.eye(4))
     assert all(a is b for a, b in zip(given, augment.mixup(*given, alpha=0.0)))
     assert torch.equal(torch.get_rng_state(), state)
@@ -506,9 +514,9 @@ def test_the_padding_of_a_spectrogram_stays_zero_and_its_garbage_where_it_is(eff
     outside = (torch.arange(30) >= lengths[:, None])[:, None, :, None]
     clean = torch.randn(4, 3, 30, 20).masked_fill(outside, 0)
     torch.manual_seed(2)
-    expected = augment.spectrogram(clean, lengths, config)
+    expected = augment.features(clean, None, lengths, config)[0]
     torch.manual_seed(2)
-    changed = augment.spectrogram(clean.masked_fill(outside, 1e6), lengths, config)
+    changed = augment.features(clean.masked_fill(outside, 1e6), None, lengths, config)[0]
     assert not expected.masked_fill(~outside, 0).any() and not torch.equal(expected, clean)
     assert torch.equal(changed.masked_fill(outside, 0), expected)
 
@@ -529,7 +537,7 @@ def augmented(seed):
     waveforms, _ = augment.waveforms(speech, whole(speech), AugmentConfig(**ALL))
     mel = torch.arange(40.0).expand(4, 3, 100, 40)
     mixed = augment.mixup(mel, None, torch.full((4,), 100), torch.eye(4), alpha=0.4)
-    return [waveforms, augment.spectrogram(mel, torch.full((4,), 100), AugmentConfig(**ALL)), mixed[3]]
+    return [waveforms, augment.features(mel, None, torch.full((4,), 100), AugmentConfig(**ALL))[0], mixed[3]]
 
 
 def test_the_same_seed_draws_the_same():
@@ -541,7 +549,7 @@ def test_the_batch_that_was_given_stays_as_it_is():
     batch, mel, lengths, targets = tones(440, count=4), torch.ones(4, 1, 100, 40), torch.full((4,), 100), torch.eye(4)
     for effect in WAVEFORM_EFFECTS.values():
         augment.waveforms(batch, whole(batch), only(**effect))
-    augment.spectrogram(mel, lengths, AugmentConfig(**ALL))
+    augment.features(mel, None, lengths, AugmentConfig(**ALL))
     augment.mixup(mel, None, lengths, targets, alpha=1.0)
     assert torch.equal(batch, tones(440, count=4)) and (mel == 1).all() and torch.equal(targets, torch.eye(4))
 

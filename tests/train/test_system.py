@@ -225,8 +225,8 @@ def test_training_augments_and_validation_does_not(train, quick, tmp_path, monke
         return forward(self, waveforms, lengths, *given)
 
     monkeypatch.setattr(Frontend, "forward", note)
-    masks, spectrogram = [], augment.spectrogram
-    monkeypatch.setattr(augment, "spectrogram", lambda *given: masks.append(given) or spectrogram(*given))
+    masks, features = [], augment.features
+    monkeypatch.setattr(augment, "features", lambda *given: masks.append(given) or features(*given))
     train(tmp_path, replace(quick, augment=replace(quick.augment, speeds=(0.5,))), max_epochs=1)
     assert min(heard[True]) >= 8000 and max(heard[False]) < 5600   # twice as long
     assert len(masks) == 3   # one a training step
