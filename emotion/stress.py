@@ -123,8 +123,8 @@ def stress(
     """Test models, each on a data directory of speakers that it never heard; folds are pooled.
 
     told: is given a line for each step.
-    Raises: DataError where a model has heard a speaker in training or validation, unless allowed; where models differ in
-    their classes, or audio cannot be read.
+    Raises: DataError where a model has heard a speaker in training or validation, unless allowed; where models differ
+    in their classes, or audio cannot be read.
     """
     parts, models = [], []
     for model, directory in pairs:

@@ -177,7 +177,7 @@ def test_unless_it_is_allowed(tmp_path, capsys):
     directory = corpus(tmp_path / "a", "ab")
     model = dataclasses.replace(tiny(Scheme("two", {label: label for label in LABELS})), valid_speakers=("a",))
     checkpoint.write(model, tmp_path / "model.safetensors")
-    asked = ["stress", str(tmp_path / "model.safetensors"), directory, "-o", str(tmp_path / "r.json"), "--device", "cpu"]
+    asked = ["stress", str(tmp_path / "model.safetensors"), directory, "-o", str(tmp_path / "r.json")]
     assert main(asked) == 1 and "would say nothing" in capsys.readouterr().err
     assert main([*asked, "--allow-heard"]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["models"] == [model.fingerprint]

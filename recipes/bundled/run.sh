@@ -6,7 +6,8 @@
 #   ./run.sh --stage 2 --stop-stage 8 --conf conf/restarted.yaml --from serial         and a second from where it ended
 #
 # --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results of the six folds,
-#                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card
+#                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card,
+#                             9 go on from the packaged model and put what comes of it into its place
 # --ravdess DIR, --emodb DIR, --nemo DIR   recordings you have; what is not given is fetched
 # --conf FILE    features, model and training
 # --from CONF    start each training from that of this configuration on the same speakers; empty: from nothing
@@ -18,7 +19,7 @@
 # --nodes M      machines for one training; 2 and more need Slurm (../cmd.sh)
 # --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped}/..., with their logs
 #
-# Stage 8 writes emotion/pretrained/model.safetensors and its card; only that stage touches the package.
+# Stages 8 and 9 write emotion/pretrained/model.safetensors and its card; only they touch the package.
 set -euo pipefail
 cd "$(dirname "$0")"
 stage=0 stop_stage=5 ravdess='' emodb='' nemo='' conf=conf/serial.yaml from='' fold='' seed=1 nj=1
@@ -85,4 +86,15 @@ fi
 
 if stage 8 "pack the model and its card into the package"; then
   local/pack.py "$exp/$name" data/all ../../emotion/pretrained --seed "$seed"
+fi
+
+if stage 9 "go on from the packaged model: train, calibrate, take its place"; then
+  dir=$exp/$name/onward/seed$seed
+  job $train_cmd "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
+    --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" \
+    --init bundled
+  finish
+  job $evaluate_cmd "$dir/log/calibrate.log" emotion calibrate "$dir" data/shipped/valid --hold-back 0.1 --device "$device"
+  finish
+  local/go_on.py "$dir" data/shipped/valid ../../emotion/pretrained
 fi

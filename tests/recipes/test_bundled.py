@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion import checkpoint, datadir, labels, splits
+from emotion import checkpoint, datadir, labels, splits, stress
 from emotion.calibration import Calibration
 from emotion.datadir import Utterance
 from emotion.evaluate import Posteriors
@@ -24,12 +24,23 @@ CLASSES = {
 }
 
 
-@pytest.fixture(scope="module")
-def pack():
-    spec = importlib.util.spec_from_file_location("pack", RECIPE / "local" / "pack.py")
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, RECIPE / "local" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def pack():
+    return script("pack")
+
+
+@pytest.fixture(scope="module")
+def go_on():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(RECIPE / "local")
+        return script("go_on")
 
 
 def speakers_of(corpus: str) -> list[str]:
@@ -99,6 +110,46 @@ def test_the_card_says_what_the_fold_models_reached_and_the_model_is_calibrated_
     assert f"| all | {43 * 60} | 43 | 7 | {100 * pooled.summary()['uar']:.1f} |" in card
     before, after = map(float, re.search(r"error from ([\d.]+) % to ([\d.]+) %", " ".join(card.split())).groups())
     assert after < before / 2 and "holds back 10 %" in " ".join(card.split())
+
+
+def test_a_model_that_went_on_takes_the_place_of_the_one_before_and_its_card_tells_of_both(
+    pack, go_on, tmp_path, monkeypatch,
+):
+    test_the_card_says_what_the_fold_models_reached_and_the_model_is_calibrated_by_them(pack, tmp_path, monkeypatch)
+    out, before = tmp_path / "out", checkpoint.read(tmp_path / "out")
+    folds = (out / "CARD.md").read_text(encoding="utf-8").split("## ")[2]
+    monkeypatch.setattr("sys.argv", ["go_on.py", str(tmp_path / "next"), str(tmp_path / "valid"), str(out)])
+    speakers = ("ravdess03", "emodb03", "nemoMP0")
+    checkpoint.write(dataclasses.replace(before, valid_speakers=speakers), out / checkpoint.FILE_NAME)
+    experiment(tmp_path / "next", None)
+    datadir.write(tmp_path / "valid", [Utterance(f"{s}-a", s, "x.wav", "anger") for s in speakers])
+    with pytest.raises(SystemExit, match="has other training or validation speakers"):
+        go_on.main()
+    after = dataclasses.replace(checkpoint.read(tmp_path / "next"), valid_speakers=speakers)
+    checkpoint.write(after, tmp_path / "next" / checkpoint.FILE_NAME)
+    with pytest.raises(SystemExit, match="never says unknown"):
+        go_on.main()
+    after = after.with_calibration(Calibration(2.0, 2.0, 0.25))
+    checkpoint.write(after, tmp_path / "next" / checkpoint.FILE_NAME)
+
+    old, new = said(list(speakers), 1.0, 1), said(list(speakers), 0.5, 1)
+    new.probabilities[::4] = np.eye(7)[new.targets[::4]] * 0.93 + 0.01
+    monkeypatch.setattr(go_on, "answers", lambda utterances, analyzer, speeds: (
+        (pack.with_temperature(new, 2.0) if analyzer.checkpoint.calibration.utterance == 2.0 else old), None))
+    check = stress.Check("the world", "babble", "labels that stay", 0.7, 0.9, True)
+    monkeypatch.setattr(stress, "stress", lambda pairs, *_, **given: stress.Stress(
+        (dataclasses.replace(check, value=0.93 if pairs[0][0].calibration.unknown_below == 0.25 else 0.7),), (), (), (),
+        len(old.targets), 3,
+    ))
+    go_on.main()
+
+    model, card = checkpoint.read(out), (out / "CARD.md").read_text(encoding="utf-8")
+    assert model.calibration == Calibration(2.0, 2.0, 0.25)
+    assert model.card["test"] == before.card["test"] and before.fingerprint not in model.card["watched"]
+    assert model.card["watched"]["this model"]["uar"] > model.card["watched"]["the model before"]["uar"] + 0.05
+    assert folds.split("\n\n", 1)[1].strip() in card   # the folds' tables stand
+    assert "| babble | 70.0 | 93.0 | 90 |  |  |  |" in card
+    assert "passed 0 of 1, this one 1 of 1" in " ".join(card.split())
 
 
 def test_across_corpora_only_the_classes_of_both_are_asked(pack):

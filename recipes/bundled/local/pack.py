@@ -30,8 +30,8 @@ CORPORA = {
 HELD_BACK = 0.1   # share of recordings like those it was tested on that it calls unknown
 PURPOSE = (
     "Made for trying out the toolkit and as a start for your own training. Acted, read speech of 43 adults in three "
-    "languages: it has heard no children, no telephone, no spontaneous talk. It tells how a voice sounds, not what a "
-    "person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
+    "languages: it has heard no children, no telephone line, no spontaneous talk. It tells how a voice sounds, not what "
+    "a person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
 )
 
 
@@ -133,28 +133,31 @@ def page(
     start = f", from {card['init']}" if card.get("init") else ""
     return "\n".join([
         "# The bundled model", "",
-        *_text(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled` as its README says (seed
+        *wrapped(f"""`{model.name}`, {num_weights:,} weights, trained by `recipes/bundled` as its README says (seed
             {card['seed']}, epoch {card['epoch']}, {chosen}{start}, commit {card['commit']})."""), "",
-        *_text(f"""Answers: {', '.join(model.labels)}. Calm counts as neutral and boredom is left out: only one
+        *wrapped(f"""Answers: {', '.join(model.labels)}. Calm counts as neutral and boredom is left out: only one
             corpus has each, and a model of several would learn that corpus's room and microphone for the emotion."""),
         "", "## Data", "", *(f"- {text}." for text in CORPORA.values()), "",
-        *_text(f"""{len(model.train_speakers)} speakers trained it; {', '.join(model.valid_speakers)} validated it.
+        *wrapped(f"""{len(model.train_speakers)} speakers trained it; {', '.join(model.valid_speakers)} validated it.
             Licence of the weights: {card['licence']}. See LICENSE beside this file."""), "",
         "## Measured on speakers never heard", "",
-        *_text("""Six folds over the speakers of all corpora (`conf/splits/six.yaml`): each speaker is tested by a model
-            that has not heard them, trained as the shipped one. The numbers are those fold models'; the shipped model,
+        *wrapped("""Six folds over the speakers of all corpora (`conf/splits/six.yaml`): each speaker is tested by a
+            model that has not heard them, trained as the shipped one. The numbers are those fold models'; the shipped model,
             which has heard more speakers, was not tested."""), "",
-        *_table(summaries["folds"]), "",
-        *_text("""Leave one corpus out (`conf/splits/corpora.yaml`): models that never heard the corpus, its language
+        *accuracy(summaries["folds"]), "",
+        *wrapped("""Leave one corpus out (`conf/splits/corpora.yaml`): models that never heard the corpus, its language
             or its microphones, on the classes that training and test share."""), "",
-        *_table(summaries["corpora"]), "",
+        *accuracy(summaries["corpora"]), "",
         *_recalls(summaries["folds"]["all"], calibrated, sexes), "",
-        "## How sure it is", "", *_confidence(model.calibration, raw, calibrated), "",
-        "## What it is for, and what not", "", *_text(PURPOSE), "",
+        "## How sure it is", "", *confidence(
+            model.calibration, raw, calibrated,
+            "on the pooled answers of the fold models. Fitted on five folds and measured on the sixth, in turn, it",
+        ), "",
+        "## What it is for, and what not", "", *wrapped(PURPOSE), "",
     ])
 
 
-def _text(words: str) -> list[str]:
+def wrapped(words: str) -> list[str]:
     return textwrap.wrap(" ".join(words.split()), 118, break_on_hyphens=False)
 
 
@@ -170,26 +173,25 @@ def _recalls(everyone: dict, calibrated: Posteriors, sexes: dict) -> list[str]:
     return lines
 
 
-def _confidence(calibration: Calibration, raw: Posteriors, calibrated: Posteriors) -> list[str]:
+def confidence(calibration: Calibration, raw: Posteriors, calibrated: Posteriors, fitted_how: str) -> list[str]:
     before, after = (100 * metrics.ece(part.targets, part.probabilities) for part in (raw, calibrated))
     confidence, right = calibrated.probabilities.max(1), calibrated.probabilities.argmax(1) == calibrated.targets
     answered = confidence >= calibration.unknown_below
     held, wrong = 100 * np.mean(~answered), 100 * np.mean(~right[~answered])
     always, selected = 100 * np.mean(right), 100 * np.mean(right[answered])
     return [
-        *_text(f"""The temperature {calibration.utterance:.2f} was fitted on the pooled answers of the fold models.
-            Fitted on five folds and measured on the sixth, in turn, it takes the expected calibration error
-            from {before:.1f} % to {after:.1f} %."""), "",
-        *_text(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
+        *wrapped(f"""The temperature {calibration.utterance:.2f} was fitted {fitted_how} takes the expected calibration
+            error from {before:.1f} % to {after:.1f} %."""), "",
+        *wrapped(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
             back {held:.0f} % of recordings like these, of which {wrong:.0f} % would have been wrong, and takes the
             share of right answers from {always:.1f} % to {selected:.1f} %. Flags say where a recording is short,
             silent, without speech, clipped, band-limited or noisy: there a confidence means little."""),
     ]
 
 
-def _table(summaries: dict[str, dict]) -> list[str]:
+def accuracy(summaries: dict[str, dict], rows: str = "test speakers of") -> list[str]:
     lines = [
-        "| test speakers of | utterances | speakers | classes | UAR % | 95 % interval | WAR % | ECE % |",
+        f"| {rows} | utterances | speakers | classes | UAR % | 95 % interval | WAR % | ECE % |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, result in summaries.items():
