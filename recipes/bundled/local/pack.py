@@ -30,8 +30,8 @@ CORPORA = {
 HELD_BACK = 0.1   # share of recordings like those it was tested on that it calls unknown
 PURPOSE = (
     "Made for trying out the toolkit and as a start for your own training. Acted, read speech of 43 adults in three "
-    "languages: it has heard no children, no telephone line, no spontaneous talk. It tells how a voice sounds, not what "
-    "a person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
+    "languages: it has heard no children, no telephone line, no spontaneous talk. It tells how a voice sounds, not "
+    "what a person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
 )
 
 
@@ -142,8 +142,8 @@ def page(
             Licence of the weights: {card['licence']}. See LICENSE beside this file."""), "",
         "## Measured on speakers never heard", "",
         *wrapped("""Six folds over the speakers of all corpora (`conf/splits/six.yaml`): each speaker is tested by a
-            model that has not heard them, trained as the shipped one. The numbers are those fold models'; the shipped model,
-            which has heard more speakers, was not tested."""), "",
+            model that has not heard them, trained as the shipped one. The numbers are those fold models'; the shipped
+            model, which has heard more speakers, was not tested."""), "",
         *accuracy(summaries["folds"]), "",
         *wrapped("""Leave one corpus out (`conf/splits/corpora.yaml`): models that never heard the corpus, its language
             or its microphones, on the classes that training and test share."""), "",
