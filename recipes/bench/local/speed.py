@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,11 @@ def log_mel(threads: int) -> Score:
     return score
 
 
-def emotion(threads: int) -> Score:
+def emotion(threads: int, precision: str = "float32") -> Score:
     """As `emotion score` does: the table is written, segments and flags are found."""
     from emotion import Analyzer, scores
 
-    analyzer = Analyzer(device="cpu", threads=threads)
+    analyzer = Analyzer(device="cpu", threads=threads, precision=precision)
 
     def score(paths: list[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +156,8 @@ WAYS = {
     "decode, resample, torchaudio log-mel, file by file": (log_mel, 1, 1),
     "emotion": (emotion, 1, 1),
     "emotion, two threads": (emotion, 2, 1),
+    "emotion, bfloat16": (partial(emotion, precision="bfloat16"), 1, 1),
+    "emotion, bfloat16, two threads": (partial(emotion, precision="bfloat16"), 2, 1),
     "Keras CNN-LSTM on a mel computed before": (keras, 1, 1),
     "librosa mel, MFCC, chroma + MLP": (librosa_mlp, 1, 4),
     "openSMILE eGeMAPS + SVM": (opensmile_svm, 1, 10),
