@@ -125,7 +125,7 @@ def explain(
         output = network(mel[None])
         without = network(baseline.expand_as(mel)[None])
     calibration = analyzer.checkpoint.calibration
-    model: Any = analyzer.checkpoint.model
+    model = analyzer.checkpoint.model
     reach, attends = model.reach, model.config.pooling == "attention"
     settings = analyzer.checkpoint.frontend.config
     hop_seconds = settings.hop_samples / settings.sample_rate

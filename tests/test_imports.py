@@ -14,7 +14,7 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "train"], ""),
     "fingerprint": "",
 
     "decoder": "media",
@@ -24,6 +24,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "features": "masking prosody slopes",
     "blocks": "masking",
     "heads": "labels masking",
+    "models.signature": "blocks heads",
     **dict.fromkeys(NETWORKS, "blocks heads masking models.signature"),
     "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features files labels models settings",
