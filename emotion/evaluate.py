@@ -11,11 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from . import audio, checkpoint, datadir, files, metrics, plot
 from .analyzer import Analyzer, FileError, Recording
@@ -123,14 +125,15 @@ def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, change: Chan
         waveform = heard(utterance, analyzer.sample_rate)
         return [waveform if change is None else change(waveform, utterance)]
 
-    frontend, statistics = analyzer.checkpoint.frontend, {}
+    frontend = analyzer.checkpoint.frontend
+    statistics: dict[str, tuple[Tensor, Tensor]] = {}
     if frontend.config.normalisation == "speaker":
         waveforms = ((torch.from_numpy(read(u)[0])[None].to(analyzer.device), u.speaker) for u in utterances)
         statistics = frontend.by_speaker(
             (waveform, torch.tensor([waveform.shape[1]], device=analyzer.device), [speaker])
             for waveform, speaker in waveforms
         )
-    return [Recording(u.id, lambda u=u: read(u), statistics.get(u.speaker)) for u in utterances]
+    return [Recording(u.id, partial(read, u), statistics.get(u.speaker)) for u in utterances]
 
 
 def heard(utterance: Utterance, sample_rate: int) -> np.ndarray:
@@ -142,10 +145,11 @@ def heard(utterance: Utterance, sample_rate: int) -> np.ndarray:
 
 def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, change: Change | None = None) -> list[Timeline]:
     """The Analyzer's answer for every utterance. Raises DataError naming the first that cannot be read."""
-    answers = list(analyzer.run(recordings(utterances, analyzer, change)))
-    for answer in answers:
+    answers: list[Timeline] = []
+    for answer in analyzer.run(recordings(utterances, analyzer, change)):
         if isinstance(answer, FileError):
             raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
+        answers.append(answer)
     return answers
 
 
