@@ -54,7 +54,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "report": "analyzer files page timeline",
     "ratings": "datadir files labels metrics",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
-    "compare": "datadir evaluate",
+    "results": "datadir evaluate ratings",
+    "compare": "datadir evaluate results",
 
     "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
 
@@ -84,7 +85,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "cli.arguments": "",
     "cli.score": "cli.arguments scoring",
     "cli.show": "analyzer audio checkpoint cli.arguments doctor explain export formats plot scoring serve",
-    "cli.train": "analyzer checkpoint cli.arguments compare evaluate stress train.config train.fit",
+    "cli.train": "analyzer checkpoint cli.arguments compare evaluate results stress train.config train.fit",
     "cli.data": "cli.arguments datacheck datadir overlap splits",
     "cli": "emotion cli.data cli.score cli.show cli.train",
     "__main__": "cli",
