@@ -18,12 +18,13 @@ from .flow import answered
 from .quality import Quality
 from .speech import CHUNK_SECONDS, SpeechConfig, at, stretches
 from .timeline import Segment, SegmentConfig, Span, Timeline, segment
-from .windows import Grid, Job, Recording, Window, WindowConfig
+from .windows import Grid, Job, Recording, Said, Window, WindowConfig
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .engine import Engine
     from .stream import Stream
+    from .windows import Statistics
 
 BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
@@ -76,7 +77,7 @@ class Analyzer:
         self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None,
                                precision=precision)
         self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
-        self._enrolled: dict[str, Any] = {}   # normalising statistics by speaker
+        self._enrolled: dict[str, Statistics] = {}   # by speaker
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -167,13 +168,13 @@ class Analyzer:
         """
         self._in_torch  # noqa: B018   an exported model is refused before anything is read
         answers = self.analyze(source, sample_rate)
-        if isinstance(answers, Timeline):
-            return answers.embedding
-        answers = list(answers)
+        one = isinstance(answers, Timeline)
+        answers = [answers] if one else list(answers)
         for answer in answers:
             if isinstance(answer, FileError):
                 raise audio.AudioError(answer.name, answer.reason, "Leave it out.")
-        return np.stack([answer.embedding for answer in answers])
+        embeddings = np.stack([answer.embedding for answer in answers])
+        return embeddings[0] if one else embeddings
 
     def run(self, recordings: Iterable[Recording]) -> Iterator[Timeline | FileError]:
         """The answer for each recording, in order, as soon as it and all before it are known."""
@@ -207,7 +208,7 @@ class Analyzer:
                              "that it was exported from.")
         return self._engine
 
-    def _statistics(self, sample_rate: int | None, speaker: str | None, baseline: Any):
+    def _statistics(self, sample_rate: int | None, speaker: str | None, baseline: Any) -> Statistics | None:
         """Of the speaker, enrolled or by a baseline; None where nobody is named."""
         if speaker is None:
             return None if baseline is None else self._voice(baseline, sample_rate)
@@ -218,7 +219,7 @@ class Analyzer:
             raise ValueError(f"speaker {speaker!r} is not enrolled, {enrolled} is. Call enroll first.")
         return self._enrolled[speaker]
 
-    def _voice(self, recordings: Any, sample_rate: int | None):
+    def _voice(self, recordings: Any, sample_rate: int | None) -> Statistics:
         """Normalising statistics of the one who speaks neutrally in these recordings."""
         from .baseline import statistics
 
@@ -233,7 +234,9 @@ class Analyzer:
             for recording in sources.recordings(item, sample_rate, self.sample_rate, "array", separate=False)
         ))
 
-    def _turns(self, source: Any, sample_rate: int | None, spans: Sequence[Span], statistics) -> Timeline:
+    def _turns(
+        self, source: Any, sample_rate: int | None, spans: Sequence[Span], statistics: Statistics | None,
+    ) -> Timeline:
         """Each span as an utterance by itself, put together to one answer."""
         if sources.is_file(source):
             name, duration = sources.name_of(source), audio.duration(source)
@@ -241,22 +244,22 @@ class Analyzer:
         else:
             name, waveform = "array", audio.from_array(source, sources.given(sample_rate), self.sample_rate)
             duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
+
+        def recording(span: Span) -> Recording:
+            own = statistics if span.speaker is None else self._enrolled.get(span.speaker, statistics)
+            return Recording(name, lambda: [heard(span.start_seconds, span.end_seconds)], own)
+
         ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
-        recordings = [
-            Recording(
-                name, lambda span=span: [heard(span.start_seconds, span.end_seconds)],
-                self._enrolled.get(span.speaker, statistics),
-            )
-            for span in ordered
-        ]
-        return self._joined(name, duration, ordered, list(self._results(recordings, keep_errors=False)))
+        answers = [self._result(job) for job in self._answered(map(recording, ordered))]
+        return self._joined(name, duration, ordered, answers)
 
     def _results(self, recordings: Iterable[Recording], keep_errors: bool) -> Iterator[Timeline | FileError]:
-        jobs = map(self._job, recordings)
-        for job in answered(jobs, self._answer, self.sample_rate, self._threads):
-            if job.failure and not keep_errors:
-                raise job.failure
-            yield self._result(job)
+        for job in self._answered(recordings):
+            error = job.failure if keep_errors else None
+            yield FileError(job.recording.name, f"{error.reason}. {error.remedy}") if error else self._result(job)
+
+    def _answered(self, recordings: Iterable[Recording]) -> Iterator[Job]:
+        return answered(map(self._job, recordings), self._answer, self.sample_rate, self._threads)
 
     def _answer(self, batch: Sequence[Window]) -> None:
         """Ask the model for windows that flow.batches put together; what else is among them changes no answer."""
@@ -264,17 +267,22 @@ class Analyzer:
         waveforms = np.zeros((len(batch), num_samples.max()), np.float32)
         for row, window in zip(waveforms, batch):
             row[: len(window.waveform)] = window.waveform
-        statistics = [window.statistics for window in batch]
-        answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics[0] is not None else []))
+        statistics = [window.statistics for window in batch if window.statistics is not None]   # of all, or of none
+        answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics else []))
         for i, window in enumerate(batch):
             count = int(answers.step_lengths[i])
             speech = np.ones(count, np.float32)
-            if self.speech is not None:
+            if self.speech is not None and answers.speech is not None:
                 chunks = max(1, math.ceil(num_samples[i] / self.sample_rate / CHUNK_SECONDS))
                 speech = at(self._times(count), answers.speech[i, :chunks])
-            embedding = None if answers.embeddings is None else answers.embeddings[i]
-            further = () if answers.dimensions is None else (answers.dimensions[i], answers.step_dimensions[i, :count])
-            window.finish(answers.probabilities[i], answers.step_probabilities[i, :count], speech, embedding, *further)
+            window.finish(Said(
+                answers.probabilities[i],
+                answers.step_probabilities[i, :count].copy(),
+                speech,
+                None if answers.embeddings is None else answers.embeddings[i],
+                None if answers.dimensions is None else answers.dimensions[i],
+                None if answers.step_dimensions is None else answers.step_dimensions[i, :count].copy(),
+            ))
 
     def _times(self, count: int) -> np.ndarray:
         return self._engine.first_step_seconds + self.step_seconds * np.arange(count)
@@ -282,21 +290,23 @@ class Analyzer:
     def _job(self, recording: Recording) -> Job:
         return Job(recording, Quality(self.sample_rate), self._grid)
 
-    def _result(self, job: Job) -> Timeline | FileError:
+    def _result(self, job: Job) -> Timeline:
+        """Raises: AudioError where the recording could not be read."""
         if job.failure:
-            return FileError(job.recording.name, f"{job.failure.reason}. {job.failure.remedy}")
-        steps, speech, step_dimensions = job.joined()
+            raise job.failure
+        said, (steps, parts, step_dimensions) = job.said, job.joined()
         # the share of a window in the answer is what is spoken in it, or all where nobody speaks
-        shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in speech])
+        shares = np.array([(part >= self.speech.threshold).sum() if self.speech else len(part) for part in parts])
         if not shares.any():
-            shares = np.array([len(part) for part in speech])
-        speech, duration = np.concatenate(speech), job.quality.num_samples / self.sample_rate
+            shares = np.array([len(part) for part in parts])
+        speech, duration = np.concatenate(parts), job.quality.num_samples / self.sample_rate
         spoken = stretches(speech, self.step_seconds, self.speech) if self.speech else None
+        rated = [part.dimensions for part in said if part.dimensions is not None]
         return Timeline(
             name=job.recording.name,
             labels=self.labels,
             duration_seconds=duration,
-            probabilities=np.average([window.probabilities for window in job.windows], axis=0, weights=shares),
+            probabilities=np.average([part.probabilities for part in said], axis=0, weights=shares),
             step_times=self._times(len(steps)),
             step_probabilities=steps,
             step_speech=speech,
@@ -307,9 +317,9 @@ class Analyzer:
             flags=self._flags(job.quality, speech, duration),
             unknown_below=self._engine.unknown_below,
             channel=job.recording.channel,
-            embedding=_mean([window.embedding for window in job.windows], shares),
+            embedding=_mean([part.embedding for part in said], shares),
             dimensions={
-                name: float(np.average([window.dimensions[k] for window in job.windows], weights=shares))
+                name: float(np.average([vector[k] for vector in rated], weights=shares))
                 for k, name in enumerate(self.dimensions)
             },
             step_dimensions=step_dimensions,
@@ -357,8 +367,10 @@ class Analyzer:
         )
 
 
-def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:
-    return None if vectors[0] is None else np.average(vectors, axis=0, weights=shares)
+def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float] | np.ndarray) -> np.ndarray | None:
+    """None where there are none, as from an exported model."""
+    there = [vector for vector in vectors if vector is not None]
+    return np.average(there, axis=0, weights=shares) if there else None
 
 
 def _engine(model: Any, device: str, detects: bool, alone: bool, precision: str) -> Engine | Exported:

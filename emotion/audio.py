@@ -160,18 +160,18 @@ def find(directory: str | os.PathLike) -> list[Path]:
 
 
 @contextmanager
-def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[Decoder]:
+def _opened(source: Source, sample_rate: int = 16_000) -> Iterator[Decoder | media.MediaDecoder]:
     with decoder.opened(source) as file:
         _check_rates(file.label, file.samplerate, sample_rate)
         yield file
 
 
 def _pieces(
-    file: Decoder, start: int = 0, stop: int | None = None, channel: int | None = None,
+    file: Decoder | media.MediaDecoder, start: int = 0, stop: int | None = None, channel: int | None = None,
 ) -> Iterator[np.ndarray]:
     """The frames from start to stop (None: the end of the file), mixed down or one channel, in large pieces."""
     size, end = max(1, CHUNK // file.channels), file.frames if stop is None else stop
-    if file.exact:
+    if isinstance(file, Decoder) and file.exact:
         end = min(end, file.frames)
         start = file.seek(min(start, end)) if start else 0
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import files, models
 from .calibration import Calibration
@@ -41,7 +41,7 @@ class Checkpoint:
     """
 
     name: str
-    model: nn.Module
+    model: models.Network
     frontend: Frontend
     scheme: Scheme
     calibration: Calibration = Calibration()

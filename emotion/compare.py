@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from .datadir import DataError, few
-from .evaluate import POSTERIORS, Posteriors, by_seed
+from .evaluate import POSTERIORS, Posteriors
+from .results import by_seed
 
 DRAWS = 10_000
 FEW_SPEAKERS = 10   # below, the interval is rough and rather too narrow
@@ -69,7 +70,8 @@ def read(experiment: str | os.PathLike, table: str = POSTERIORS) -> list[Posteri
     experiment = Path(experiment)
     if (experiment / table).is_file():
         return [Posteriors.read(experiment / table)]
-    return [Posteriors.pool(list(folds.values())) for _, folds in sorted(by_seed(experiment, table).items())]
+    seeds = by_seed(experiment, table, Posteriors.read)
+    return [Posteriors.pool(list(folds.values())) for _, folds in sorted(seeds.items())]
 
 
 def compare(

@@ -8,11 +8,14 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import soundfile
 
 from . import media
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Source = str | os.PathLike | BinaryIO
 
@@ -84,7 +87,7 @@ class _Seen(io.RawIOBase):
     def __init__(self, source: Source, at: int = 0, patch: bytes = b"", endless: bool = False):
         self.at, self.patch, self.endless = at, patch, endless
         self._own = _is_path(source)
-        self._file = open(source, "rb") if self._own else source
+        self._file: BinaryIO = open(source, "rb") if _is_path(source) else source
         self._file.seek(0)
 
     def release(self) -> None:
@@ -217,7 +220,7 @@ def _bytes(source: Source, start: int, count: int) -> bytes:
         return content
 
 
-def _unsized(file: Decoder) -> BinaryIO | None:
+def _unsized(file: Decoder) -> _Seen | None:
     """The WAV of a writer that could not go back (data size 0), now with the size that means "to the end"."""
     if not re.search(r"^data : 0$", file.extra_info, re.MULTILINE):
         return None
@@ -229,7 +232,7 @@ def _unsized(file: Decoder) -> BinaryIO | None:
     return _Seen(file.name, start - 4, b"\xff" * 4)
 
 
-def _uncounted(file: Decoder) -> BinaryIO | None:
+def _uncounted(file: Decoder) -> _Seen | None:
     """An MP3 without Xing, Info or VBRI header, which would hold its number of frames."""
     if file.format != "MP3":
         return None
@@ -240,5 +243,5 @@ def _uncounted(file: Decoder) -> BinaryIO | None:
     return _Seen(file.name, endless=True)
 
 
-def _is_path(source: Any) -> bool:
+def _is_path(source: Any) -> TypeIs[str | bytes | os.PathLike]:
     return isinstance(source, (str, bytes, os.PathLike))

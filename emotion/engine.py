@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -51,15 +51,17 @@ class Engine:
         return self.checkpoint.fingerprint
 
     @torch.inference_mode()
-    def answer(self, waveforms: np.ndarray, num_samples: np.ndarray, statistics=None) -> Answers:
+    def answer(
+        self, waveforms: np.ndarray, num_samples: np.ndarray,
+        statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ) -> Answers:
         """As Exported.answer, for waveforms with zeros in the padding.
 
         statistics: mean and deviation (channels, 1, bands) of the speaker of each utterance, for the Frontend.
         """
         batch, counts = (torch.from_numpy(part).to(self.device) for part in (waveforms, num_samples))
-        if statistics is not None:
-            statistics = tuple(torch.stack(part).to(self.device) for part in zip(*statistics))
-        mel, prosody, lengths = self._frontend(batch, counts, statistics)
+        own = None if statistics is None else tuple(torch.stack(part).to(self.device) for part in zip(*statistics))
+        mel, prosody, lengths = self._frontend(batch, counts, own)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._reduced):
             output = self._model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
         calibration = self.checkpoint.calibration
@@ -80,7 +82,9 @@ class Engine:
         """F0 of each frame of the spectrogram in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,)."""
         settings = self._frontend.config
         return self._in_pieces(
-            waveform, lambda *batch: pitch(*batch, self.sample_rate, settings.hop_samples, settings.pitch)[0]
+            waveform, lambda waveforms, num_samples: pitch(
+                waveforms, num_samples, self.sample_rate, settings.hop_samples, settings.pitch
+            )[0],
         )
 
     @torch.inference_mode()

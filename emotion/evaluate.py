@@ -1,4 +1,4 @@
-"""Models against data directories: calibrated on validation speakers, scored on test speakers, pooled over folds."""
+"""Models against data directories: calibrated on validation speakers, scored on test speakers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import csv
 import json
 import logging
 import math
-import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from . import audio, checkpoint, datadir, files, metrics, plot
 from .analyzer import Analyzer, FileError, Recording
@@ -123,14 +123,15 @@ def recordings(utterances: Sequence[Utterance], analyzer: Analyzer, change: Chan
         waveform = heard(utterance, analyzer.sample_rate)
         return [waveform if change is None else change(waveform, utterance)]
 
-    frontend, statistics = analyzer.checkpoint.frontend, {}
+    frontend = analyzer.checkpoint.frontend
+    statistics: dict[str, tuple[Tensor, Tensor]] = {}
     if frontend.config.normalisation == "speaker":
         waveforms = ((torch.from_numpy(read(u)[0])[None].to(analyzer.device), u.speaker) for u in utterances)
         statistics = frontend.by_speaker(
             (waveform, torch.tensor([waveform.shape[1]], device=analyzer.device), [speaker])
             for waveform, speaker in waveforms
         )
-    return [Recording(u.id, lambda u=u: read(u), statistics.get(u.speaker)) for u in utterances]
+    return [Recording(u.id, partial(read, u), statistics.get(u.speaker)) for u in utterances]
 
 
 def heard(utterance: Utterance, sample_rate: int) -> np.ndarray:
@@ -142,10 +143,11 @@ def heard(utterance: Utterance, sample_rate: int) -> np.ndarray:
 
 def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, change: Change | None = None) -> list[Timeline]:
     """The Analyzer's answer for every utterance. Raises DataError naming the first that cannot be read."""
-    answers = list(analyzer.run(recordings(utterances, analyzer, change)))
-    for answer in answers:
+    answers: list[Timeline] = []
+    for answer in analyzer.run(recordings(utterances, analyzer, change)):
         if isinstance(answer, FileError):
             raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
+        answers.append(answer)
     return answers
 
 
@@ -299,123 +301,3 @@ def refuse_heard(
             f"the model was {how} the speakers {datadir.few(shared)}: scores on them would say nothing about voices it "
             "never heard. Give other speakers."
         )
-
-
-def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False) -> str:
-    """Markdown table of all fold<k>/seed<s>/posteriors.csv below a folder, folds pooled, mean and spread over seeds.
-
-    ensemble: all models of a fold answer together, by the mean of their posteriors; then of several folders too.
-    Raises DataError where there are none, or where seeds do not cover the same folds.
-    """
-    if not ensemble and len(roots) != 1:
-        raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
-    named, rated = (
-        {0: _ensemble(roots, table, read)} if ensemble else by_seed(Path(roots[0]), table, read)
-        for read in (Posteriors.read, Ratings.beside)
-    )
-    summaries = {}
-    for seed, folds in sorted(named.items()):
-        summary = Posteriors.pool(list(folds.values())).summary()
-        if all(rated[seed].values()):
-            summary["dimensions"] = Ratings.pool(list(rated[seed].values())).summary()
-        summaries["ensemble" if ensemble else f"seed {seed}"] = summary
-    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(named.values()))))])
-
-
-def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
-    """Markdown table with a row for each folder: folds pooled, mean and spread over its seeds, training time of a fold.
-
-    Raises DataError where one has no results.
-    """
-    lines = [
-        "| configuration | folds | seeds | UAR % | spread | WAR % | ECE % | minutes a fold |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for root in map(Path, roots):
-        found = by_seed(root, table)
-        summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
-        percent = 100 if len(summaries[0]["per_class"]) > 1 else np.nan   # one class is no question
-        uar, war, ece = (percent * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
-        spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
-        minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
-        cost = f"{np.mean(minutes):.1f}" if minutes else "-"
-        folds = " ".join(map(str, sorted(next(iter(found.values())))))
-        lines.append(
-            f"| {root.parent.name} | {folds} | {len(found)} | {uar.mean():.1f} | {spread} | {war.mean():.1f} | "
-            f"{ece.mean():.1f} | {cost} |"
-        )
-    return "\n".join(lines)
-
-
-def _training_seconds(epochs_csv: Path) -> float:
-    with open(epochs_csv, newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file))
-
-
-def by_seed(root: Path, table: str, read: Callable[[Path], Any] = Posteriors.read) -> dict[int, dict[int, Any]]:
-    """{seed: {fold: posteriors}} of fold<k>/seed<s>/TABLE, the same folds for each seed."""
-    found: dict[int, dict[int, Any]] = defaultdict(dict)
-    for path in sorted(root.glob(f"fold*/seed*/{table}")):
-        if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
-            found[int(numbers[2])][int(numbers[1])] = read(path)
-    if not found:
-        raise DataError(f"no fold*/seed*/{table} below {root}. Run `emotion evaluate` first.")
-    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
-        covered = {seed: sorted(folds) for seed, folds in found.items()}
-        raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
-    return found
-
-
-def _ensemble(roots: Sequence[str | Path], table: str, read: Callable[[Path], Any]) -> dict[int, Any]:
-    """{fold: mean posteriors} over all seeds of all folders, never over folds: those have heard each other's test.
-
-    None where a member has no such table.
-    """
-    members: dict[int, list] = defaultdict(list)
-    found = {str(root): by_seed(Path(root), table, read) for root in roots}
-    covered = {root: sorted(next(iter(seeds.values()))) for root, seeds in found.items()}
-    if len(set(map(tuple, covered.values()))) > 1:
-        raise DataError(f"the folders cover different folds {covered}. Finish the missing trainings first.")
-    for seeds in found.values():
-        for folds in seeds.values():
-            for k, part in folds.items():
-                members[k].append(part)
-    return {k: type(parts[0]).mean(parts) if all(parts) else None for k, parts in members.items()}
-
-
-def _rows(summaries: dict[str, dict]) -> list[str]:
-    lines = [f"| | {' | '.join(summaries)} | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
-
-    def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
-        shown = [scale * value for value in values]
-        cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else float("nan")]
-        lines.append(f"| {name} | " + " | ".join("-" if np.isnan(c) else f"{c:.{digits}f}" for c in cells) + " |")
-
-    labels = list(next(iter(summaries.values()))["per_class"])
-    if len(labels) > 1:
-        for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
-            add(name, [summary[key] for summary in summaries.values()])
-        add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
-        for label in labels:
-            add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
-    rated = [summary.get("dimensions", {}) for summary in summaries.values()]
-    for name in dict.fromkeys(name for found in rated for name in found):
-        add(f"CCC {name}", [found.get(name, {"ccc": np.nan})["ccc"] for found in rated], scale=1, digits=3)
-    return lines
-
-
-def _note(summaries: dict[str, dict], folds: int) -> str:
-    name, first = next(iter(summaries.items()))
-    present = np.isfinite(list(first["per_class"].values())).sum()
-    has_classes = len(first["per_class"]) > 1
-    spans = {"UAR": f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"} if has_classes else {}
-    for key, found in first.get("dimensions", {}).items():
-        spans[f"CCC {key}"] = f"{found['ccc_low']:.3f} to {found['ccc_high']:.3f}"
-    interval = "" if first["num_speakers"] == 1 else "; 95 % interval " + ", ".join(
-        f"of {what} over speakers ({name}): {span}" for what, span in spans.items()
-    )
-    return (
-        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
-        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}."
-        + (f" Chance is {100 / present:.1f}." if has_classes else "")
-    )

@@ -49,7 +49,7 @@ def answered(
             if not waiting or job is not waiting[-1]:
                 waiting.append(job)
             queue += windows
-            held += sum(map(_samples, windows))
+            held += sum(len(window.waveform) for window in windows)
             if held >= GROUP_SECONDS * sample_rate:
                 ask()
                 queue, held = [], 0
@@ -69,16 +69,11 @@ def batches(queue: Sequence[Window], sample_rate: int) -> Iterator[list[Window]]
     is taken once."""
     for enrolled in (False, True):
         alike = [window for window in queue if (window.statistics is not None) == enrolled]
-        alike.sort(key=_samples)
+        alike.sort(key=lambda window: len(window.waveform))
         while alike:
-            size = max(1, int(BATCH_SECONDS * sample_rate / _samples(alike[-1])))
+            size = max(1, int(BATCH_SECONDS * sample_rate / len(alike[-1].waveform)))
             yield alike[-size:]
             del alike[-size:]
-
-
-def _samples(window: Window) -> int:
-    """Of one that is not finished."""
-    return 0 if window.waveform is None else len(window.waveform)
 
 
 def available_cores() -> int:

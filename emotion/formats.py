@@ -260,8 +260,11 @@ def _write_kaldi(timelines: list[Timeline], path: Path) -> None:
         for part in answer.segments:
             speaker = f"{recording}:{plain(part.speaker)}" if part.speaker else recording
             times = "-".join(f"{round(1000 * seconds):08}" for seconds in when(part))
-            utterances.append(datadir.Utterance(f"{speaker}#{times}", speaker, answer.name, part.label, *when(part),
-                                                **dict(zip(answer.dimensions, part.dimensions))))
+            felt = dict(zip(answer.dimensions, part.dimensions))
+            utterances.append(datadir.Utterance(
+                f"{speaker}#{times}", speaker, answer.name, part.label, *when(part),
+                arousal=felt.get("arousal"), valence=felt.get("valence"), dominance=felt.get("dominance"),
+            ))
     datadir.write(path, utterances)
 
 

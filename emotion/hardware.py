@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4   # of glibc's mallopt, from malloc.h
+Model = TypeVar("Model", bound=nn.Module)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -27,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def channels_last(model: nn.Module) -> nn.Module:
+def channels_last(model: Model) -> Model:
     """The model with the weights of its convolutions laid out as fast kernels want them."""
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in model.parameters():

@@ -153,7 +153,7 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     told = _told(timeline)
     if timeline.dimensions:
         lines = _draw_dimensions(between[-1], told, timeline)
-        _legend(figure.add_subplot(grid[-2, 1]), lines, timeline.dimensions)
+        _legend(figure.add_subplot(grid[-2, 1]), lines, list(timeline.dimensions))
     handles = _draw_emotions(emotions, told, timeline)
     _legend(figure.add_subplot(grid[-1, 1]), handles[::-1], timeline.labels[::-1])
     for axes in (wave, spectrum, *between):

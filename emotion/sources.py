@@ -30,12 +30,13 @@ def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separ
 
     sample_rate: of an array, whose name is `name`.
     """
+    def blocks(channel: int | None = None) -> Iterable[np.ndarray]:
+        if is_file(source):
+            return audio.blocks(source, rate, channel=channel)
+        return [audio.from_array(source, given(sample_rate), rate, name, channel)]
+
     if is_file(source):
         name = name_of(source)
-        blocks = partial(audio.blocks, source, rate)
-    else:
-        def blocks(channel: int | None = None) -> list[np.ndarray]:
-            return [audio.from_array(source, given(sample_rate), rate, name, channel)]
     if separate:
         for k in range(1, _num_channels(source) + 1):
             yield Recording(name, partial(blocks, channel=k), channel=k)

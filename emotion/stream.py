@@ -71,8 +71,9 @@ class Stream:
             self._analyzer._answer([window])
             part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
             times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
-            further = [] if window.step_dimensions is None else [window.step_dimensions[part]]
-            rows = zip(times.tolist(), window.steps[part], window.speech[part].tolist(), *further)
+            said = window.said
+            further = [] if said.step_dimensions is None else [said.step_dimensions[part]]
+            rows = zip(times.tolist(), said.steps[part], said.speech[part].tolist(), *further)
             steps += [Step(*row) for row in rows]
             self._told += len(times)
         return steps

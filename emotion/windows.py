@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from .quality import Quality
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Statistics = tuple[Tensor, Tensor]   # mean and deviation (channels, 1, bands)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,35 +72,39 @@ class Recording:
 
     name: str
     blocks: Callable[[], Iterable[np.ndarray]]
-    statistics: tuple[Tensor, Tensor] | None = None
+    statistics: Statistics | None = None
     channel: int | None = None
+
+
+class Said(NamedTuple):
+    """What the model said of a window.
+
+    Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks,
+    embedding (features,) or None; dimensions (dimensions,) and step_dimensions (steps, dimensions), or None where the
+    model has none.
+    """
+
+    probabilities: np.ndarray
+    steps: np.ndarray
+    speech: np.ndarray
+    embedding: np.ndarray | None
+    dimensions: np.ndarray | None
+    step_dimensions: np.ndarray | None
 
 
 @dataclass(eq=False)
 class Window:
-    """A part of a recording and, once `finish`ed, what the model said of it.
+    """A part of a recording and, once `finish`ed, what the model said of it; the waveform is empty then.
 
-    Shape: probabilities (classes,), steps (steps, classes), speech (steps,), the probability that somebody speaks,
-    embedding (features,) or None; dimensions (dimensions,) and step_dimensions (steps, dimensions), or None where the
-    model has none. statistics: those of its recording.
+    statistics: those of its recording.
     """
 
-    waveform: np.ndarray | None
-    statistics: tuple[Tensor, Tensor] | None = None   # not the job: each would keep the other in memory
-    probabilities: np.ndarray | None = None
-    steps: np.ndarray | None = None
-    speech: np.ndarray | None = None
-    embedding: np.ndarray | None = None
-    dimensions: np.ndarray | None = None
-    step_dimensions: np.ndarray | None = None
+    waveform: np.ndarray
+    statistics: Statistics | None = None   # not the job: each would keep the other in memory
+    said: Said | None = None
 
-    def finish(
-        self, probabilities: np.ndarray, steps: np.ndarray, speech: np.ndarray, embedding: np.ndarray | None,
-        dimensions: np.ndarray | None = None, step_dimensions: np.ndarray | None = None,
-    ) -> None:
-        self.probabilities, self.steps, self.speech, self.waveform = probabilities, steps.copy(), speech, None
-        self.embedding, self.dimensions = embedding, dimensions
-        self.step_dimensions = None if step_dimensions is None else step_dimensions.copy()
+    def finish(self, said: Said) -> None:
+        self.said, self.waveform = said, np.empty(0, np.float32)
 
 
 @dataclass(eq=False)
@@ -151,17 +157,21 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether all is answered, or nothing will be."""
-        return self.failure is not None or self.complete and all(window.steps is not None for window in self.windows)
+        return self.failure is not None or self.complete and all(window.said is not None for window in self.windows)
+
+    @property
+    def said(self) -> list[Said]:
+        """What the model said of each window, once the job is done."""
+        return [window.said for window in self.windows if window.said is not None]
 
     def joined(self) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
         """Steps of the whole recording, the speech of each window's part of them, and their dimensions."""
         last = len(self.windows) - 1
-        kept = [(window, self.grid.kept(i, i == last)) for i, window in enumerate(self.windows)]
-        dimensions = None
-        if self.windows[0].step_dimensions is not None:
-            dimensions = np.concatenate([window.step_dimensions[part] for window, part in kept])
-        steps = np.concatenate([window.steps[part] for window, part in kept])
-        return steps, [window.speech[part] for window, part in kept], dimensions
+        kept = [(said, self.grid.kept(i, i == last)) for i, said in enumerate(self.said)]
+        steps = np.concatenate([said.steps[part] for said, part in kept])
+        speech = [said.speech[part] for said, part in kept]
+        rated = [said.step_dimensions[part] for said, part in kept if said.step_dimensions is not None]
+        return steps, speech, np.concatenate(rated) if rated else None
 
     def _window(self, waveform: np.ndarray) -> Window:
         self.windows.append(Window(waveform, self.recording.statistics))

@@ -237,7 +237,7 @@ def test_the_dimensions_of_a_long_recording_are_the_mean_over_windows_by_their_s
         ask._answer(job.read(10 * RATE))
     _, speech, _ = job.joined()
     shares = [len(part) for part in speech]
-    expected = np.average([window.dimensions for window in job.windows], axis=0, weights=shares)
+    expected = np.average([said.dimensions for said in job.said], axis=0, weights=shares)
     assert len(shares) == 3 and list(whole.dimensions.values()) == pytest.approx(expected, abs=1e-5)
 
 

@@ -4,8 +4,10 @@ from torch import nn
 
 from emotion.blocks import (
     LSTM,
+    CNNConfig,
     Conv,
     FrameStack,
+    PatchCNN,
     Reach,
     ResidualBlock,
     SqueezeExcite,
@@ -206,3 +208,9 @@ def test_folded_a_network_answers_alike_and_is_left_as_it_was():
         assert torch.allclose(other(inputs, lengths)[0], answer, atol=1e-5)
         inputs, lengths = answer, steps
     assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
+
+
+def test_a_network_that_hears_contours_refuses_to_do_without():
+    cnn = PatchCNN(3, 9, CNNConfig(), num_contours=2)
+    with pytest.raises(ValueError, match="Give the front end's prosody"):
+        cnn(maps(), None, LENGTHS)

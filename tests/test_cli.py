@@ -140,7 +140,8 @@ def test_the_rate_counts_the_time_of_reading_and_scoring(model, calls, tmp_path,
     started = []
     read, look = audio.blocks, lambda: started.append(True) or next(clock)
     monkeypatch.setattr("emotion.scoring.time", SimpleNamespace(monotonic=look))
-    monkeypatch.setattr(audio, "blocks", lambda *args: started and read(*args))   # not read before the clock runs
+    # nothing is read before the clock runs
+    monkeypatch.setattr(audio, "blocks", lambda *args, **named: started and read(*args, **named))
     assert main(["score", str(calls / source), "-o", str(tmp_path / "scores.csv"), "--model", model]) == 0
     assert "scored 1 recordings, 1 s of audio, in 20.0 s: 0 s of audio per second" in capsys.readouterr().err
 

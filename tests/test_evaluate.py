@@ -1,12 +1,12 @@
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from planted import planted
 
 from emotion import checkpoint, datadir, evaluate, labels, metrics
 from emotion.analyzer import Analyzer
@@ -47,15 +47,6 @@ def experiment(tiny, tmp_path) -> Path:
     (tmp_path / "exp").mkdir()
     checkpoint.write(heard, tmp_path / "exp" / checkpoint.FILE_NAME)
     return tmp_path / "exp"
-
-
-def planted(names: str, targets: list[int], predictions: list[int], share: float = 0.9) -> Posteriors:
-    """Posteriors over anger and fear: `share` for the prediction. An id begins with its speaker."""
-    probabilities = np.full((len(targets), 2), 1 - share)
-    probabilities[np.arange(len(targets)), predictions] = share
-    utterances = tuple(names.split())
-    speakers = tuple(name[0] for name in utterances)
-    return Posteriors(utterances, speakers, ("anger", "fear"), np.array(targets), probabilities)
 
 
 # posteriors
@@ -106,6 +97,11 @@ def test_folds_of_two_schemes_are_refused():
     other = dataclasses.replace(planted("b1", [0], [0]), labels=("anger", "sadness"))
     with pytest.raises(DataError, match="Pool one scheme"):
         Posteriors.pool([planted("a1", [0], [0]), other])
+
+
+def test_the_members_of_an_ensemble_answer_the_same_utterances():
+    with pytest.raises(DataError, match="models of the same fold"):
+        Posteriors.mean([planted("a-1", [0], [0]), planted("a-2", [0], [0])])
 
 
 # a model against a data directory
@@ -301,108 +297,7 @@ def test_a_model_that_has_no_statistics_of_its_training_is_refused(by_speaker, t
         evaluate.with_statistics_of(datadir.read(corpus(tmp_path, "c")), by_speaker)
 
 
-# results
-
-def test_the_results_are_pooled_over_folds_and_spread_over_seeds(tmp_path):
-    table = {  # recalls of anger and fear, pooled: seed 1 2/4 and 2/2, seed 2 4/4 and 1/2
-        "fold1/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 1, 1]),
-        "fold2/seed1": planted("b1 b2 b3", [0, 0, 1], [0, 1, 1]),
-        "fold1/seed2": planted("a1 a2 a3", [0, 0, 1], [0, 0, 0]),
-        "fold2/seed2": planted("b1 b2 b3", [0, 0, 1], [0, 0, 1]),
-        "fold1.old/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 0, 1]),  # set aside by somebody
-    }
-    for name, posteriors in table.items():
-        (tmp_path / name).mkdir(parents=True)
-        posteriors.write(tmp_path / name / evaluate.POSTERIORS)
-    lines = evaluate.results(tmp_path).splitlines()
-    assert lines[0] == "| | seed 1 | seed 2 | mean | spread |"
-    rows = {name: cells for _, name, *cells, _ in (re.split(r" *\| *", line) for line in lines[2:-2])}
-    assert rows["UAR %"] == ["75.0", "75.0", "75.0", "0.0"]
-    assert rows["WAR %"] == ["66.7", "83.3", "75.0", "11.8"]  # (5/6 - 4/6) / sqrt(2)
-    assert rows["recall anger %"] == ["50.0", "100.0", "75.0", "35.4"]
-    assert rows["recall fear %"] == ["100.0", "50.0", "75.0", "35.4"]
-    assert rows["macro F1 %"][:2] == ["66.7", "77.8"]  # 2/3 and 2/3; 8/9 and 2/3
-    assert rows["ECE %"][:2] == ["23.3", "6.7"]  # confidence 0.9
-    assert rows["NLL"][:2] == ["0.838", "0.472"]  # log 0.9 where right, log 0.1 where wrong
-    assert lines[-1].startswith("2 folds pooled: 6 utterances of 2 test speakers; ")
-    assert lines[-1].endswith("UAR over speakers (seed 1): 75.0 to 75.0. Chance is 50.0.")
-
-
-def test_a_single_seed_has_no_spread_and_an_absent_class_no_recall(tmp_path):
-    (tmp_path / "fold1/seed3").mkdir(parents=True)
-    planted("a1 b1", [0, 0], [0, 1]).write(tmp_path / "fold1/seed3" / evaluate.POSTERIORS)
-    lines = evaluate.results(tmp_path).splitlines()
-    assert "| UAR % | 50.0 | 50.0 | - |" in lines and "| recall fear % | - | - | - |" in lines
-
-
-def test_seeds_that_cover_different_folds_are_refused(tmp_path):
-    for name in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
-        (tmp_path / name).mkdir(parents=True)
-        planted("a1", [0], [0]).write(tmp_path / name / evaluate.POSTERIORS)
-    with pytest.raises(DataError, match=r"different folds \{1: \[1, 2\], 2: \[1\]\}"):
-        evaluate.results(tmp_path)
-
-
-def test_a_folder_without_posteriors_is_refused(tmp_path):
-    with pytest.raises(DataError, match="Run `emotion evaluate` first"):
-        evaluate.results(tmp_path)
-
-
-# many models, many views
-
-def seeds_of(root: Path, *members: Posteriors, fold: int = 1) -> Path:
-    for seed, member in enumerate(members, 1):
-        folder = root / f"fold{fold}" / f"seed{seed}"
-        folder.mkdir(parents=True)
-        member.write(folder / "posteriors.csv")
-    return root
-
-
-def test_an_ensemble_answers_by_the_mean_of_its_members(tmp_path):
-    """Each is wrong about one of three utterances, and less sure there than the other two are right."""
-    members = [planted("a-1 b-1 b-2", [0, 1, 0], wrong, share) for wrong, share in (
-        ([1, 1, 0], 0.7), ([0, 0, 0], 0.7), ([0, 1, 1], 0.7))]
-    mean = Posteriors.mean(members)
-    assert mean.probabilities.argmax(1).tolist() == [0, 1, 0]
-    assert mean.probabilities[0] == pytest.approx([(0.3 + 0.7 + 0.7) / 3, (0.7 + 0.3 + 0.3) / 3])
-    roots = seeds_of(tmp_path / "a", *members[:2]), seeds_of(tmp_path / "b", members[2])
-    table = evaluate.results(*roots, ensemble=True)
-    assert "| | ensemble | mean | spread |" in table and "| UAR % | 100.0 | 100.0 | - |" in table
-
-
-def test_configurations_are_compared_in_rows_with_what_they_cost(tmp_path):
-    right, wrong = planted("a-1 b-1", [0, 1], [0, 1]), planted("a-1 b-1", [0, 1], [1, 0])
-    seeds_of(tmp_path / "good" / "split", right)
-    seeds_of(tmp_path / "mixed" / "split", right, wrong)
-    for seed, seconds in ((1, 30), (2, 60)):
-        (tmp_path / f"mixed/split/fold1/seed{seed}/epochs.csv").write_text(f"epoch,seconds\n0,{seconds}\n1,{seconds}\n")
-    *_, good, mixed = evaluate.rows([tmp_path / "good" / "split", tmp_path / "mixed" / "split"]).splitlines()
-    assert good == "| good | 1 | 1 | 100.0 | - | 100.0 | 10.0 | - |"
-    assert mixed.startswith("| mixed | 1 | 2 | 50.0 | 70.7 | 50.0 |") and mixed.endswith("| 1.5 |")
-
-
-def test_the_members_of_an_ensemble_answer_the_same_utterances(tmp_path):
-    with pytest.raises(DataError, match="models of the same fold"):
-        Posteriors.mean([planted("a-1", [0], [0]), planted("a-2", [0], [0])])
-
-
-def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
-    seeds_of(tmp_path, planted("a-1", [0], [0]), planted("a-1", [0], [1]))
-    seeds_of(tmp_path, planted("b-1", [0], [0]), fold=2)
-    with pytest.raises(DataError, match="seeds cover different folds"):
-        evaluate.results(tmp_path, ensemble=True)
-    with pytest.raises(DataError, match="seeds cover different folds"):
-        evaluate.rows([tmp_path])
-    other = seeds_of(tmp_path / "other", planted("a-1", [0], [0]))
-    both = seeds_of(seeds_of(tmp_path / "both", planted("a-1", [0], [0])), planted("b-1", [0], [0]), fold=2)
-    with pytest.raises(DataError, match="the folders cover different folds"):
-        evaluate.results(other, both, ensemble=True)
-
-
-def test_several_folders_are_no_one_table(tmp_path):
-    with pytest.raises(DataError, match="Give one, or --ensemble"):
-        evaluate.results(tmp_path, tmp_path)
-
+# many views
 
 def test_test_time_averaging_is_the_mean_over_speeds_in_tables_of_its_own(experiment, tmp_path):
     directory = corpus(tmp_path / "test", "c d")

@@ -14,7 +14,7 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "models.signature", "train"], ""),
+    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "train"], ""),
     "fingerprint": "",
 
     "decoder": "media",
@@ -24,6 +24,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "features": "masking prosody slopes",
     "blocks": "masking",
     "heads": "labels masking",
+    "models.signature": "blocks heads",
     **dict.fromkeys(NETWORKS, "blocks heads masking models.signature"),
     "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features files labels models settings",
@@ -53,7 +54,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "report": "analyzer files page timeline",
     "ratings": "datadir files labels metrics",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
-    "compare": "datadir evaluate",
+    "results": "datadir evaluate ratings",
+    "compare": "datadir evaluate results",
 
     "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
 
@@ -83,7 +85,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "cli.arguments": "",
     "cli.score": "cli.arguments scoring",
     "cli.show": "analyzer audio checkpoint cli.arguments doctor explain export formats plot scoring serve",
-    "cli.train": "analyzer checkpoint cli.arguments compare evaluate stress train.config train.fit",
+    "cli.train": "analyzer checkpoint cli.arguments compare evaluate results stress train.config train.fit",
     "cli.data": "cli.arguments datacheck datadir overlap splits",
     "cli": "emotion cli.data cli.score cli.show cli.train",
     "__main__": "cli",

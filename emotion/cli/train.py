@@ -145,7 +145,7 @@ def _stress(options: argparse.Namespace) -> None:
 
 
 def _results(options: argparse.Namespace) -> None:
-    from ..evaluate import results, rows
+    from ..results import results, rows
 
     if options.rows:
         table = rows(options.roots, options.table)

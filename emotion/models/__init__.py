@@ -9,21 +9,19 @@ step sees of the input: field and hop in frames.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..settings import from_plain
 from .conv3d import Conv3d
 from .lstm import LSTMAlone
 from .parallel import Parallel
 from .serial import Serial
-from .signature import Inputs, Output
+from .signature import Inputs, Network, Output
 
-MODELS: dict[str, Any] = {"serial": Serial, "lstm": LSTMAlone, "parallel": Parallel, "conv3d": Conv3d}
+MODELS: dict[str, type[Network]] = {"serial": Serial, "lstm": LSTMAlone, "parallel": Parallel, "conv3d": Conv3d}
 
-__all__ = ["MODELS", "Inputs", "Output", "build"]
+__all__ = ["MODELS", "Inputs", "Network", "Output", "build"]
 
 
-def build(name: str, inputs: Inputs, num_classes: int, options: dict):
+def build(name: str, inputs: Inputs, num_classes: int, options: dict) -> Network:
     """The model of that name on input of that size.
 
     Raises: ValueError that names what there is; for prosody that the model needs and the front end lacks, or computes

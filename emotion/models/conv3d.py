@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..blocks import Memory, MemoryConfig, Reach, SqueezeExcite, strided
 from ..heads import Head, HeadConfig
 from ..masking import clear, mask
-from .signature import Inputs, Output
+from .signature import Inputs, Network, Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,15 @@ class Conv3dConfig(HeadConfig, MemoryConfig):
             raise ValueError("pooling='last' takes the end of an LSTM, and lstm_layers=0 has none. Use mean.")
 
 
-class Conv3d(nn.Module):
+class Conv3d(Network):
     """The 3D model."""
 
     Config = Conv3dConfig
     uses_prosody = False
+    config: Conv3dConfig
 
     def __init__(self, inputs: Inputs, num_classes: int, config: Conv3dConfig = Conv3dConfig()):
-        super().__init__()
-        self.config = config
+        super().__init__(inputs, num_classes, config)
         widths = [inputs.channels, *config.channels]
         self.volumes = nn.ModuleList(
             _Volume(before, after, config.kernel, config.se, config.cnn_dropout)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..blocks import FrameStack, Memory, MemoryConfig
 from ..heads import Head, HeadConfig
-from .signature import Inputs, Output
+from .signature import Inputs, Network, Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +23,14 @@ class LSTMConfig(HeadConfig, MemoryConfig):
             raise ValueError("stacked_frames, features and lstm_layers must be at least 1. Use 1 to stack nothing.")
 
 
-class LSTMAlone(nn.Module):
+class LSTMAlone(Network):
     """One linear layer on each step's frames, then the LSTM."""
 
     Config = LSTMConfig
     uses_prosody = False
 
     def __init__(self, inputs: Inputs, num_classes: int, config: LSTMConfig = LSTMConfig()):
-        super().__init__()
-        self.config = config
+        super().__init__(inputs, num_classes, config)
         self.stack = FrameStack(inputs.channels * inputs.bands, config.features, config.stacked_frames)
         self.reach = self.stack.reach
         self.memory = Memory(config.features, config)

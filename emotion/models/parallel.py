@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..blocks import CNNConfig, FrameStack, Memory, MemoryConfig, PatchCNN
 from ..heads import Head, HeadConfig, Pool, further
-from .signature import Inputs, Output
+from .signature import Inputs, Network, Output
 
 FUSIONS = ("early", "late", "weighted", "average")
 
@@ -40,15 +40,14 @@ class ParallelConfig(HeadConfig, MemoryConfig, CNNConfig):
             raise ValueError("pooling='last' takes the end of an LSTM, and the CNN's branch has none. Use attention.")
 
 
-class Parallel(nn.Module):
+class Parallel(Network):
     """The parallel model. Transformer layers stand on the CNN's branch, as in the serial model."""
 
     Config = ParallelConfig
     uses_prosody = True
 
     def __init__(self, inputs: Inputs, num_classes: int, config: ParallelConfig = ParallelConfig()):
-        super().__init__()
-        self.config = config
+        super().__init__(inputs, num_classes, config)
         self.early = config.fusion == "early"
         self.cnn = PatchCNN(inputs.channels, inputs.bands, config, inputs.contours if self.early else 0)
         self.reach = self.cnn.reach
@@ -60,7 +59,7 @@ class Parallel(nn.Module):
         self.attention = Memory(config.features, replace(options, lstm_layers=0))
         self.stack = FrameStack(inputs.contours, config.prosody_features, self.reach.hop)
         self.memory = Memory(config.prosody_features, replace(options, transformer_layers=0))
-        fuse: Any = _Vectors if config.fusion == "late" else _Posteriors
+        fuse: type[_Vectors] | type[_Posteriors] = _Vectors if config.fusion == "late" else _Posteriors
         self.fuse = fuse((self.attention.outputs, self.memory.outputs), num_classes, config)
 
     def forward(self, mel: Tensor, prosody: Tensor, lengths: Tensor) -> Output:
@@ -78,12 +77,13 @@ class Parallel(nn.Module):
 class _Vectors(nn.Module):
     """Each branch to a vector of its own, both through one dense layer; steps go through the same layers."""
 
-    pools: Any   # Pool of each branch
+    pools: Iterable[Pool]   # of each branch
 
     def __init__(self, sizes: tuple[int, int], num_classes: int, config: ParallelConfig):
         super().__init__()
-        self.pools = nn.ModuleList(Pool(size, config.pooling, config.bidirectional) for size in sizes)
-        inputs = sum(pool.outputs for pool in self.pools)
+        pools = [Pool(size, config.pooling, config.bidirectional) for size in sizes]
+        self.add_module("pools", nn.ModuleList(pools))
+        inputs = sum(pool.outputs for pool in pools)
         self.dense = nn.Sequential(nn.Linear(inputs, config.features), nn.ReLU(), nn.Dropout(config.lstm_dropout))
         self.classifier = nn.Linear(config.features, num_classes)
         self.sex = nn.Linear(config.features, 2) if config.sex_head else None

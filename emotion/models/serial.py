@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..blocks import CNNConfig, Memory, MemoryConfig, PatchCNN
 from ..heads import Head, HeadConfig
-from .signature import Inputs, Output
+from .signature import Inputs, Network, Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,14 @@ class SerialConfig(HeadConfig, MemoryConfig, CNNConfig):
             raise ValueError("pooling='last' takes the end of an LSTM, and lstm_layers=0 has none. Use mean.")
 
 
-class Serial(nn.Module):
+class Serial(Network):
     """The series model."""
 
     Config = SerialConfig
     uses_prosody = False
 
     def __init__(self, inputs: Inputs, num_classes: int, config: SerialConfig = SerialConfig()):
-        super().__init__()
-        self.config = config
+        super().__init__(inputs, num_classes, config)
         self.cnn = PatchCNN(inputs.channels, inputs.bands, config, inputs.contours)
         self.reach = self.cnn.reach
         self.memory = Memory(config.features, config)

@@ -1,10 +1,14 @@
-"""What every network takes and what it answers."""
+"""What every network is, what it takes and what it answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..blocks import Reach
+from ..heads import HeadConfig
 
 
 class Inputs(NamedTuple):
@@ -28,3 +32,19 @@ class Output(NamedTuple):
     step_lengths: Tensor
     weights: Tensor
     heads: dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """Options, and what one step sees of the input, in frames; `forward` and the layers are each network's own.
+
+    uses_prosody: whether it needs prosody beside the mel.
+    """
+
+    Config: type[HeadConfig]
+    uses_prosody: bool
+    reach: Reach
+    __call__: Callable[..., Output]   # of mel, prosody, lengths
+
+    def __init__(self, inputs: Inputs, num_classes: int, config: HeadConfig):
+        super().__init__()
+        self.config = config

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -58,9 +59,9 @@ class Epochs(Callback):
     All processes keep the rows, for all must agree on which is the best; the first writes them.
     """
 
-    def __init__(self, exp_dir: Path, monitor: str, mode: str):
+    def __init__(self, exp_dir: Path, columns: Sequence[str], monitor: str, mode: str):
         self.table_path, self.best_path = exp_dir / TABLE, exp_dir / "checkpoints" / "best.ckpt"
-        self.monitor, self.choose = monitor, {"min": min, "max": max}[mode]
+        self.columns, self.monitor, self.choose = columns, monitor, {"min": min, "max": max}[mode]
         self.rows: list[dict] = []
 
     @property
@@ -79,7 +80,7 @@ class Epochs(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
         """Write the row, and the weights if no epoch was better."""
-        measured = {name: float(trainer.callback_metrics[name]) for name in system.columns}
+        measured = {name: float(trainer.callback_metrics[name]) for name in self.columns}
         row = {"epoch": trainer.current_epoch, **measured}
         row["seconds"] = time.monotonic() - self.started
         self.rows.append(row)

@@ -239,7 +239,7 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
-    epochs = Epochs(exp_dir, *system.kept_by)
+    epochs = Epochs(exp_dir, system.columns, *system.kept_by)
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
     stopping = Stopping(system.monitor, mode=system.mode, patience=patience)
     resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from .. import metrics
 from ..checkpoint import Checkpoint
 from ..datadir import few
 from ..hardware import channels_last
-from ..models import Output
+from ..models import Network, Output
 from . import augment, distributed
 from .config import Config
 from .dataset import Batch, Recordings
 from .losses import Loss, balanced, discordance
+
+
+class Average(AveragedModel):
+    """The average of a network over its training."""
+
+    module: Network
 
 
 class System(lightning.LightningModule):
@@ -32,6 +41,10 @@ class System(lightning.LightningModule):
     settings say so.
     """
 
+    targets: Tensor   # (utterances, classes)
+    ratings: Tensor   # (utterances, dimensions)
+    sexes: Tensor   # (utterances,)
+
     def __init__(
         self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int,
         targets: Callable[[], Tensor] | None = None,
@@ -42,7 +55,7 @@ class System(lightning.LightningModule):
         self.average = None
         if fit.averaging != "none":
             mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else None
-            self.average = channels_last(AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True))
+            self.average = channels_last(Average(self.model, multi_avg_fn=mean, use_buffers=True))
             self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
@@ -53,7 +66,7 @@ class System(lightning.LightningModule):
         self.dimensions = checkpoint.dimensions
         self.register_buffer("ratings", train.ratings(self.dimensions), persistent=False)
         self._valid_ratings = valid.ratings(self.dimensions)
-        sexes = torch.tensor([{"f": 0, "m": 1}.get(utterance.sex, -1) for utterance in train.utterances])
+        sexes = torch.tensor([{"f": 0, "m": 1, None: -1}[utterance.sex] for utterance in train.utterances])
         if fit.sex_weight and (sexes < 0).any():
             unknown = {utterance.speaker for utterance in train.utterances if utterance.sex is None}
             raise ValueError(
@@ -82,7 +95,7 @@ class System(lightning.LightningModule):
         return ("epoch", "max") if self.config.fit.schedule == "cosine" else (self.monitor, self.mode)
 
     @property
-    def chosen(self) -> nn.Module:
+    def chosen(self) -> Network:
         """The network to validate and to keep."""
         return self.model if self.average is None else self.average.module
 
@@ -108,7 +121,7 @@ class System(lightning.LightningModule):
 
     def _by_speaker(self) -> dict[str, tuple[Tensor, Tensor]]:
         """On the processor, for other processes have other devices."""
-        statistics = {}
+        statistics: dict[str, tuple[Tensor, Tensor]] = {}
         for recordings in (self.train_set, self.valid_set):
             statistics |= self.frontend.by_speaker(
                 (batch.waveforms.to(self.device), batch.num_samples.to(self.device),
@@ -131,7 +144,7 @@ class System(lightning.LightningModule):
             share = (1 + math.cos(math.pi * (self.global_step - warmup) / (all_steps - warmup))) / 2
         else:
             return
-        for group in self.optimizers().param_groups:
+        for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = fit.learning_rate * share
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -162,15 +175,15 @@ class System(lightning.LightningModule):
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=int(whole[1]), sync_dist=True)
         return loss
 
-    def on_train_batch_end(self, outputs: Tensor, batch: Batch, batch_index: int) -> None:
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_index: int) -> None:
         """The statistics of batch norm from all processes, then the average of weights."""
         distributed.average(self.model.buffers())
-        if self.config.fit.averaging == "ema":
+        if self.average is not None and self.config.fit.averaging == "ema":
             self.average.update_parameters(self.model)
 
     def on_validation_epoch_start(self) -> None:
         """Take this epoch into the average of epochs; before that begins, the average is the latest epoch."""
-        if self.config.fit.averaging == "swa":
+        if self.average is not None and self.config.fit.averaging == "swa":
             if self.current_epoch <= self.config.fit.swa_start * self.config.fit.max_epochs:
                 self.average.n_averaged.zero_()
             self.average.update_parameters(self.model)
@@ -188,23 +201,21 @@ class System(lightning.LightningModule):
         self._valid.clear()
         measured = distributed.once(   # one number steers the learning rate of all
             lambda: measure(heard, self._valid_ratings, self.dimensions))
-        measured["learning_rate"] = self.optimizers().param_groups[0]["lr"]
+        measured["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(measured)
-        if self.config.fit.schedule == "plateau":
-            self.lr_schedulers().step(measured[self.monitor])
+        if isinstance(plateau := self.lr_schedulers(), ReduceLROnPlateau):
+            plateau.step(measured[self.monitor])
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         """AdamW, and ReduceLROnPlateau where the schedule asks for it."""
         fit = self.config.fit
         optimizer = torch.optim.AdamW(self.model.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         if fit.schedule == "cosine":
             return {"optimizer": optimizer}
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, self.mode, factor=fit.plateau_factor, patience=fit.plateau_patience
-        )
+        plateau = ReduceLROnPlateau(optimizer, self.mode, factor=fit.plateau_factor, patience=fit.plateau_patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
 
-    def lr_scheduler_step(self, scheduler: torch.optim.lr_scheduler.ReduceLROnPlateau, metric: float) -> None:
+    def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: float | None) -> None:
         """Nothing is left to do: on_validation_epoch_end took the step.
 
         Lightning would take it after it has written the resume file, and a resumed training would miss it.
@@ -240,31 +251,31 @@ def measure(
     """
     positions, logits, targets, said = (torch.cat(part) for part in zip(*batches))
     order = positions.argsort()   # whoever heard it, in which batch
-    logits, targets, said = logits[order], targets[order], said[order].double().numpy()
-    probabilities, classes = logits.double().softmax(1).numpy(), logits.shape[1]
+    true, rated, answers = targets[order].numpy(), ratings.numpy(), said[order].double().numpy()
+    probabilities, classes = logits[order].double().softmax(1).numpy(), logits.shape[1]
     predictions, measured = probabilities.argmax(1), {}
     for k, name in enumerate(dimensions):
-        known = ratings[:, k].isfinite().numpy()
-        measured[f"valid_ccc_{name}"] = metrics.ccc(ratings[known, k], said[known, k])
+        known = np.isfinite(rated[:, k])
+        measured[f"valid_ccc_{name}"] = metrics.ccc(rated[known, k], answers[known, k])
     if dimensions:
         measured["valid_ccc"] = float(np.mean(list(measured.values())))
     if classes == 1:
         return {"valid_loss": 1 - measured["valid_ccc"], **measured}
     return {
-        "valid_loss": metrics.nll(targets, probabilities),
-        "valid_uar": metrics.uar(targets, predictions, classes),
-        "valid_war": metrics.war(targets, predictions),
+        "valid_loss": metrics.nll(true, probabilities),
+        "valid_uar": metrics.uar(true, predictions, classes),
+        "valid_war": metrics.war(true, predictions),
         **measured,
     }
 
 
-def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """What AveragedModel does with each step's weights; the first count more, so that a short training catches up.
 
     Source: Tarvainen and Valpola 2017, Mean teachers are better role models (the moving average of weights).
     """
     @torch.no_grad()
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor) -> None:
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
         now = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
         for average, value in zip(averages, current):
             if average.is_floating_point():
@@ -274,7 +285,7 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
     return update
 
 
-def selection(valid: Recordings) -> tuple[str, str]:
+def selection(valid: Recordings) -> tuple[str, Literal["min", "max"]]:
     """What the best epoch is chosen by, and which way: UAR, or the loss where a class has too few files for recall.
 
     Where there are classes they choose alone, whatever dimensions stand beside them; where there are none (scheme

@@ -14,8 +14,10 @@ import pytest
 import soundfile
 from sklearn.svm import SVC
 
-from emotion import datadir, evaluate
+from emotion import datadir
 from emotion.datadir import Utterance
+from emotion.evaluate import Posteriors
+from emotion.results import results
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 EMOTIONS = ("anger", "fear", "sadness")
@@ -79,16 +81,16 @@ def run(tmp_path, fold, table, *options, exp="exp/fold1/seed1"):
 def test_emotions_far_apart_are_all_found_and_the_results_make_a_table(tmp_path, fold, rng):
     folder, parts = fold
     exp = run(tmp_path, folder, features_of(parts, rng, distance=10))
-    answers = evaluate.Posteriors.read(exp / "posteriors.csv")
+    answers = Posteriors.read(exp / "posteriors.csv")
     assert answers.labels == EMOTIONS and set(answers.speakers) == set(SPEAKERS["test"])
     assert answers.summary()["uar"] == 1
-    assert "| UAR % | 100.0 |" in evaluate.results(tmp_path / "exp")
+    assert "| UAR % | 100.0 |" in results(tmp_path / "exp")
 
 
 def test_features_without_emotion_stay_near_chance(tmp_path, fold, rng):
     folder, parts = fold
     exp = run(tmp_path, folder, features_of(parts, rng, distance=0))
-    assert evaluate.Posteriors.read(exp / "posteriors.csv").summary()["uar"] < 0.6   # chance is 0.33 of 60 utterances
+    assert Posteriors.read(exp / "posteriors.csv").summary()["uar"] < 0.6   # chance is 0.33 of 60 utterances
 
 
 @pytest.mark.parametrize("emotions", [EMOTIONS, EMOTIONS[:2]], ids=len)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from feelings import RATE, tone
 
-from emotion import Analyzer, checkpoint, cli, datadir, evaluate, labels, metrics
+from emotion import Analyzer, checkpoint, cli, datadir, evaluate, labels, metrics, results
 from emotion.datadir import DataError
 from emotion.ratings import Ratings
 from emotion.settings import SettingError
@@ -117,7 +117,7 @@ def test_evaluation_writes_what_was_said_of_the_dimensions_and_their_concordance
     assert f"CCC of arousal {found['ccc']:.3f} on 22 utterances" in caplog.text and "UAR" in caplog.text
     answer = Analyzer(exp, "cpu").analyze(str(rated / "test_wav" / "g-anger0.wav"))
     assert table.said[table.utterances.index("g-anger0"), 0] == pytest.approx(answer.dimensions["arousal"], abs=1e-4)
-    lines = evaluate.results(exp.parents[1]).splitlines()
+    lines = results.results(exp.parents[1]).splitlines()
     assert f"| CCC arousal | {found['ccc']:.3f} | {found['ccc']:.3f} | - |" in lines
     assert f"of CCC arousal over speakers (seed 1): {found['ccc_low']:.3f} to {found['ccc_high']:.3f}" in lines[-1]
 
@@ -128,10 +128,10 @@ def test_the_results_of_dimensions_alone_tell_of_no_class(alone, rated, caplog):
     evaluate.calibrate(exp, rated / "valid", "cpu")
     evaluate.evaluate(exp, rated / "test", "cpu")
     assert "UAR" not in caplog.text
-    *rows, _, note = evaluate.results(exp.parents[1]).splitlines()
+    *rows, _, note = results.results(exp.parents[1]).splitlines()
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["CCC arousal"]
     assert "95 % interval of CCC arousal" in note and "Chance" not in note
-    assert "| nan |" in evaluate.rows([exp.parents[1]])   # and not 100 %
+    assert "| nan |" in results.rows([exp.parents[1]])   # and not 100 %
 
 
 def test_a_model_hands_on_its_dimensions_where_they_are_the_same(feeling, both):

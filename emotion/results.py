@@ -1,0 +1,155 @@
+"""What experiments reached, as Markdown: folds pooled, seeds side by side, all models of a fold as one."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from .datadir import DataError
+from .evaluate import POSTERIORS, Posteriors
+from .ratings import Ratings
+
+T = TypeVar("T")
+Answers = tuple[Posteriors, Ratings | None]   # of one model to its test speakers
+
+
+def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False) -> str:
+    """Markdown table of all fold<k>/seed<s>/posteriors.csv below a folder, folds pooled, mean and spread over seeds.
+
+    ensemble: all models of a fold answer together, by the mean of their posteriors; then of several folders too.
+    Raises DataError where there are none, or where seeds do not cover the same folds.
+    """
+    if ensemble:
+        columns = {"ensemble": _ensemble(roots, table)}
+    elif len(roots) == 1:
+        seeds = by_seed(Path(roots[0]), table, _read)
+        columns = {f"seed {seed}": list(folds.values()) for seed, folds in sorted(seeds.items())}
+    else:
+        raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
+    summaries = {name: _summary(folds) for name, folds in columns.items()}
+    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(columns.values()))))])
+
+
+def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
+    """Markdown table with a row for each folder: folds pooled, mean and spread over its seeds, training time of a fold.
+
+    Raises DataError where one has no results.
+    """
+    lines = [
+        "| configuration | folds | seeds | UAR % | spread | WAR % | ECE % | minutes a fold |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for root in map(Path, roots):
+        found = by_seed(root, table, Posteriors.read)
+        summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
+        percent = 100 if len(summaries[0]["per_class"]) > 1 else np.nan   # one class is no question
+        uar, war, ece = (percent * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
+        spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
+        minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
+        cost = f"{np.mean(minutes):.1f}" if minutes else "-"
+        folds = " ".join(map(str, sorted(next(iter(found.values())))))
+        lines.append(
+            f"| {root.parent.name} | {folds} | {len(found)} | {uar.mean():.1f} | {spread} | {war.mean():.1f} | "
+            f"{ece.mean():.1f} | {cost} |"
+        )
+    return "\n".join(lines)
+
+
+def _training_seconds(epochs_csv: Path) -> float:
+    with open(epochs_csv, newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))
+
+
+def by_seed(root: Path, table: str, read: Callable[[Path], T]) -> dict[int, dict[int, T]]:
+    """{seed: {fold: what is read}} of fold<k>/seed<s>/TABLE, the same folds for each seed.
+
+    Raises: DataError where there are none, or where seeds do not cover the same folds.
+    """
+    found: dict[int, dict[int, T]] = defaultdict(dict)
+    for path in sorted(root.glob(f"fold*/seed*/{table}")):
+        if numbers := re.fullmatch(r"fold(\d+)/seed(\d+)", path.parent.relative_to(root).as_posix()):  # not fold1.old
+            found[int(numbers[2])][int(numbers[1])] = read(path)
+    if not found:
+        raise DataError(f"no fold*/seed*/{table} below {root}. Run `emotion evaluate` first.")
+    if len({tuple(sorted(folds)) for folds in found.values()}) > 1:
+        covered = {seed: sorted(folds) for seed, folds in found.items()}
+        raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
+    return found
+
+
+def _read(path: Path) -> Answers:
+    return Posteriors.read(path), Ratings.beside(path)
+
+
+def _ensemble(roots: Sequence[str | Path], table: str) -> list[Answers]:
+    """For each fold the mean over all seeds of all folders, never over folds: those have heard each other's test."""
+    members: dict[int, list[Answers]] = defaultdict(list)
+    found = {str(root): by_seed(Path(root), table, _read) for root in roots}
+    covered = {root: sorted(next(iter(seeds.values()))) for root, seeds in found.items()}
+    if len(set(map(tuple, covered.values()))) > 1:
+        raise DataError(f"the folders cover different folds {covered}. Finish the missing trainings first.")
+    for seeds in found.values():
+        for folds in seeds.values():
+            for k, answers in folds.items():
+                members[k].append(answers)
+    return [
+        (Posteriors.mean([named for named, _ in parts]), Ratings.mean(rated) if (rated := _rated(parts)) else None)
+        for parts in members.values()
+    ]
+
+
+def _summary(folds: Sequence[Answers]) -> dict:
+    summary = Posteriors.pool([named for named, _ in folds]).summary()
+    if rated := _rated(folds):
+        summary["dimensions"] = Ratings.pool(rated).summary()
+    return summary
+
+
+def _rated(parts: Sequence[Answers]) -> list[Ratings]:
+    """Of all parts; none where one of them has no dimensions."""
+    rated = [ratings for _, ratings in parts if ratings is not None]
+    return rated if len(rated) == len(parts) else []
+
+
+def _rows(summaries: dict[str, dict]) -> list[str]:
+    lines = [f"| | {' | '.join(summaries)} | mean | spread |", "|---|" + "---|" * (len(summaries) + 2)]
+
+    def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
+        shown = [scale * value for value in values]
+        cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else float("nan")]
+        lines.append(f"| {name} | " + " | ".join("-" if np.isnan(c) else f"{c:.{digits}f}" for c in cells) + " |")
+
+    labels = list(next(iter(summaries.values()))["per_class"])
+    if len(labels) > 1:
+        for key, name in (("uar", "UAR %"), ("war", "WAR %"), ("macro_f1", "macro F1 %"), ("ece", "ECE %")):
+            add(name, [summary[key] for summary in summaries.values()])
+        add("NLL", [summary["nll"] for summary in summaries.values()], scale=1, digits=3)
+        for label in labels:
+            add(f"recall {label} %", [summary["per_class"][label] for summary in summaries.values()])
+    rated = [summary.get("dimensions", {}) for summary in summaries.values()]
+    for name in dict.fromkeys(name for found in rated for name in found):
+        add(f"CCC {name}", [found.get(name, {"ccc": np.nan})["ccc"] for found in rated], scale=1, digits=3)
+    return lines
+
+
+def _note(summaries: dict[str, dict], folds: int) -> str:
+    name, first = next(iter(summaries.items()))
+    present = np.isfinite(list(first["per_class"].values())).sum()
+    has_classes = len(first["per_class"]) > 1
+    spans = {"UAR": f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"} if has_classes else {}
+    for key, found in first.get("dimensions", {}).items():
+        spans[f"CCC {key}"] = f"{found['ccc_low']:.3f} to {found['ccc_high']:.3f}"
+    interval = "" if first["num_speakers"] == 1 else "; 95 % interval " + ", ".join(
+        f"of {what} over speakers ({name}): {span}" for what, span in spans.items()
+    )
+    return (
+        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
+        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}."
+        + (f" Chance is {100 / present:.1f}." if has_classes else "")
+    )

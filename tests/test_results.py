@@ -1,0 +1,120 @@
+"""What experiments reached: folds pooled, seeds side by side, ensembles, one row for each configuration."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import planted
+
+from emotion import results
+from emotion.datadir import DataError
+from emotion.evaluate import POSTERIORS, Posteriors
+from emotion.ratings import Ratings
+
+
+def test_the_results_are_pooled_over_folds_and_spread_over_seeds(tmp_path):
+    table = {  # recalls of anger and fear, pooled: seed 1 2/4 and 2/2, seed 2 4/4 and 1/2
+        "fold1/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 1, 1]),
+        "fold2/seed1": planted("b1 b2 b3", [0, 0, 1], [0, 1, 1]),
+        "fold1/seed2": planted("a1 a2 a3", [0, 0, 1], [0, 0, 0]),
+        "fold2/seed2": planted("b1 b2 b3", [0, 0, 1], [0, 0, 1]),
+        "fold1.old/seed1": planted("a1 a2 a3", [0, 0, 1], [0, 0, 1]),  # set aside by somebody
+    }
+    for name, posteriors in table.items():
+        (tmp_path / name).mkdir(parents=True)
+        posteriors.write(tmp_path / name / POSTERIORS)
+    lines = results.results(tmp_path).splitlines()
+    assert lines[0] == "| | seed 1 | seed 2 | mean | spread |"
+    rows = {name: cells for _, name, *cells, _ in (re.split(r" *\| *", line) for line in lines[2:-2])}
+    assert rows["UAR %"] == ["75.0", "75.0", "75.0", "0.0"]
+    assert rows["WAR %"] == ["66.7", "83.3", "75.0", "11.8"]  # (5/6 - 4/6) / sqrt(2)
+    assert rows["recall anger %"] == ["50.0", "100.0", "75.0", "35.4"]
+    assert rows["recall fear %"] == ["100.0", "50.0", "75.0", "35.4"]
+    assert rows["macro F1 %"][:2] == ["66.7", "77.8"]  # 2/3 and 2/3; 8/9 and 2/3
+    assert rows["ECE %"][:2] == ["23.3", "6.7"]  # confidence 0.9
+    assert rows["NLL"][:2] == ["0.838", "0.472"]  # log 0.9 where right, log 0.1 where wrong
+    assert lines[-1].startswith("2 folds pooled: 6 utterances of 2 test speakers; ")
+    assert lines[-1].endswith("UAR over speakers (seed 1): 75.0 to 75.0. Chance is 50.0.")
+
+
+def test_a_single_seed_has_no_spread_and_an_absent_class_no_recall(tmp_path):
+    (tmp_path / "fold1/seed3").mkdir(parents=True)
+    planted("a1 b1", [0, 0], [0, 1]).write(tmp_path / "fold1/seed3" / POSTERIORS)
+    lines = results.results(tmp_path).splitlines()
+    assert "| UAR % | 50.0 | 50.0 | - |" in lines and "| recall fear % | - | - | - |" in lines
+
+
+def test_seeds_that_cover_different_folds_are_refused(tmp_path):
+    for name in ("fold1/seed1", "fold2/seed1", "fold1/seed2"):
+        (tmp_path / name).mkdir(parents=True)
+        planted("a1", [0], [0]).write(tmp_path / name / POSTERIORS)
+    with pytest.raises(DataError, match=r"different folds \{1: \[1, 2\], 2: \[1\]\}"):
+        results.results(tmp_path)
+
+
+def test_a_folder_without_posteriors_is_refused(tmp_path):
+    with pytest.raises(DataError, match="Run `emotion evaluate` first"):
+        results.results(tmp_path)
+
+
+# many models
+
+def seeds_of(root: Path, *members: Posteriors, fold: int = 1) -> Path:
+    for seed, member in enumerate(members, 1):
+        folder = root / f"fold{fold}" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        member.write(folder / "posteriors.csv")
+    return root
+
+
+def test_an_ensemble_answers_by_the_mean_of_its_members(tmp_path):
+    """Each is wrong about one of three utterances, and less sure there than the other two are right."""
+    members = [planted("a-1 b-1 b-2", [0, 1, 0], wrong, share) for wrong, share in (
+        ([1, 1, 0], 0.7), ([0, 0, 0], 0.7), ([0, 1, 1], 0.7))]
+    mean = Posteriors.mean(members)
+    assert mean.probabilities.argmax(1).tolist() == [0, 1, 0]
+    assert mean.probabilities[0] == pytest.approx([(0.3 + 0.7 + 0.7) / 3, (0.7 + 0.3 + 0.3) / 3])
+    roots = seeds_of(tmp_path / "a", *members[:2]), seeds_of(tmp_path / "b", members[2])
+    table = results.results(*roots, ensemble=True)
+    assert "| | ensemble | mean | spread |" in table and "| UAR % | 100.0 | 100.0 | - |" in table
+
+
+def test_the_dimensions_of_an_ensemble_are_told_where_all_its_members_have_some(tmp_path):
+    answers, true = planted("a-1 a-2 b-1", [0, 1, 0], [0, 1, 0]), np.array([[0.2], [0.5], [0.8]])
+    seeds_of(tmp_path, answers, answers)
+    for seed, said in ((1, true + 0.1), (2, true - 0.1)):
+        ratings = Ratings(answers.utterances, answers.speakers, ("arousal",), true, said)
+        ratings.write(tmp_path / f"fold1/seed{seed}/dimensions.csv")
+    assert "| CCC arousal | 1.000 | 1.000 | - |" in results.results(tmp_path, ensemble=True)
+    (tmp_path / "fold1/seed2/dimensions.csv").unlink()
+    assert "CCC" not in results.results(tmp_path, ensemble=True)
+
+
+def test_configurations_are_compared_in_rows_with_what_they_cost(tmp_path):
+    right, wrong = planted("a-1 b-1", [0, 1], [0, 1]), planted("a-1 b-1", [0, 1], [1, 0])
+    seeds_of(tmp_path / "good" / "split", right)
+    seeds_of(tmp_path / "mixed" / "split", right, wrong)
+    for seed, seconds in ((1, 30), (2, 60)):
+        (tmp_path / f"mixed/split/fold1/seed{seed}/epochs.csv").write_text(f"epoch,seconds\n0,{seconds}\n1,{seconds}\n")
+    *_, good, mixed = results.rows([tmp_path / "good" / "split", tmp_path / "mixed" / "split"]).splitlines()
+    assert good == "| good | 1 | 1 | 100.0 | - | 100.0 | 10.0 | - |"
+    assert mixed.startswith("| mixed | 1 | 2 | 50.0 | 70.7 | 50.0 |") and mixed.endswith("| 1.5 |")
+
+
+def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
+    seeds_of(tmp_path, planted("a-1", [0], [0]), planted("a-1", [0], [1]))
+    seeds_of(tmp_path, planted("b-1", [0], [0]), fold=2)
+    with pytest.raises(DataError, match="seeds cover different folds"):
+        results.results(tmp_path, ensemble=True)
+    with pytest.raises(DataError, match="seeds cover different folds"):
+        results.rows([tmp_path])
+    other = seeds_of(tmp_path / "other", planted("a-1", [0], [0]))
+    both = seeds_of(seeds_of(tmp_path / "both", planted("a-1", [0], [0])), planted("b-1", [0], [0]), fold=2)
+    with pytest.raises(DataError, match="the folders cover different folds"):
+        results.results(other, both, ensemble=True)
+
+
+def test_several_folders_are_no_one_table(tmp_path):
+    with pytest.raises(DataError, match="Give one, or --ensemble"):
+        results.results(tmp_path, tmp_path)
