@@ -88,13 +88,11 @@ if stage 8 "pack the model and its card into the package"; then
   local/pack.py "$exp/$name" data/all ../../emotion/pretrained --seed "$seed"
 fi
 
-if stage 9 "go on from the packaged model: train, calibrate, take its place"; then
+if stage 9 "go on from the packaged model: train, take its place"; then
   dir=$exp/$name/onward/seed$seed
   job $train_cmd "$dir/log/train.log" emotion train --conf "$conf" --train data/shipped/train \
     --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" \
     --init bundled
-  finish
-  job $evaluate_cmd "$dir/log/calibrate.log" emotion calibrate "$dir" data/shipped/valid --hold-back 0.1 --device "$device"
   finish
   local/go_on.py "$dir" data/shipped/valid ../../emotion/pretrained
 fi
