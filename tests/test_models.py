@@ -242,7 +242,8 @@ def test_every_parameter_learns(variant):
     loss = nn.functional.cross_entropy(output.logits, torch.tensor([0, 1, 4]))
     (loss + sum(head.square().mean() for name, head in output.heads.items() if name != "embedding")).backward()
     for parameter, tensor in model.named_parameters():
-        assert tensor.grad.isfinite().all() and tensor.grad.any(), parameter
+        assert tensor.grad.isfinite().all(), parameter
+        assert tensor.grad.any() or parameter.endswith("score.2.bias"), parameter   # attention only knows differences
 
 
 @every_variant
