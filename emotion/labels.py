@@ -8,7 +8,7 @@ The schemes are data: schemes.txt beside this file.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,11 @@ def check(emotion: str) -> str:
         hint = f"Did you mean {near[0]!r}?" if near else "Map it in conf/labels.yaml."
         raise LabelError(f"unknown emotion {emotion!r}; the vocabulary is {', '.join(EMOTIONS)}. {hint}")
     return emotion
+
+
+def tell_apart(classes: Collection[str]) -> bool:
+    """Whether a model of these classes names emotions; one of dimensions alone has `unknown` and no other."""
+    return len(classes) > 1
 
 
 def read_votes(text: str) -> tuple[tuple[str, int], ...]:

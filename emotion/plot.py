@@ -30,7 +30,7 @@ COLOURS = {
 }
 BEFORE, AFTER = "#D55E00", "#0072B2"  # vermilion and blue of Okabe and Ito
 INK, GREY = "#222222", "#8A8A8A"
-LINES = (AFTER, BEFORE, INK)   # of dimensions
+LINES = {"arousal": AFTER, "valence": BEFORE, "dominance": "#009E73"}   # Okabe and Ito's, on white or black
 MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound draws as fast as an hour
 FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
@@ -258,8 +258,8 @@ def _told(timeline: Timeline) -> Told:
 
 
 def _draw_dimensions(axes: Axes, told: Told, timeline: Timeline) -> list:
-    lines = [axes.plot(told.times, values, color=colour, linewidth=1.2)[0]
-             for values, colour in zip(told.dimensions.T, LINES)]
+    lines = [axes.plot(told.times, values, color=LINES[name], linewidth=1.2)[0]
+             for name, values in zip(timeline.dimensions, told.dimensions.T)]
     axes.broken_barh(_silences(told.bars, timeline.duration_seconds), (0, 1), facecolors="white", alpha=0.8,
                      linewidth=0, zorder=3)
     axes.set_ylim(0, 1)

@@ -13,16 +13,18 @@ import shutil
 import string
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import files, page
+from . import bars, files, page
 from .analyzer import Analyzer, FileError
-from .page import escaped, shown
-from .timeline import Segment, Timeline
+from .bars import Block
+from .labels import tell_apart
+from .page import clock, escaped, shown
+from .timeline import Timeline
 
 TEMPLATE = Path(__file__).with_name("report.html.template")
 ENDINGS = (".html", ".htm")
@@ -31,8 +33,8 @@ PLAYED = {  # by browsers
     ".wav": "audio/wav", ".wave": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg",
     ".oga": "audio/ogg", ".opus": "audio/ogg",
 }
-LANE_HEIGHT = 24
-TIMELINE_LETTERS, SPREAD_LETTERS = 46, 34  # that fit across a bar where it is narrowest
+SPREAD_LETTERS = 34   # that fit across a bar where it is narrowest
+AROUND = 64   # pixels beside the table: the margins of the page and a scroll bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def write(
                 tally.failures.append((name, answer.reason))
             yield answer
         rows.seek(0)
-        above, below = _page(tally, analyzer.labels, model, root)
+        above, below = _page(tally, analyzer, model, root)
         whole.write(above)
         shutil.copyfileobj(rows, whole)
         whole.write(below)
@@ -99,6 +101,8 @@ class _Tally:
     spoken_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))   # by label
     folders: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # files by label
     speakers: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # seconds by label
+    folder_ratings: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # sums by dimension
+    speaker_ratings: defaultdict = field(default_factory=lambda: defaultdict(Counter))   # sums, times seconds
     flags: Counter = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
@@ -108,13 +112,18 @@ class _Tally:
     def add(self, answer: Timeline, name: str) -> None:
         """Count one answer, under the name that the page gives it."""
         self.files[answer.label] += 1
-        self.folders[name.rpartition("/")[0]][answer.label] += 1
+        folder = name.rpartition("/")[0]
+        self.folders[folder][answer.label] += 1
+        self.folder_ratings[folder].update(answer.dimensions)
         self.flags.update(answer.flags)
         self.seconds += answer.duration_seconds
         for part in answer.segments:
-            self.spoken_seconds[part.label] += part.end_seconds - part.start_seconds
+            seconds = part.end_seconds - part.start_seconds
+            self.spoken_seconds[part.label] += seconds
             if part.speaker is not None:
-                self.speakers[part.speaker][part.label] += part.end_seconds - part.start_seconds
+                self.speakers[part.speaker][part.label] += seconds
+                ratings = zip(answer.dimensions, part.dimensions)
+                self.speaker_ratings[part.speaker].update({name: seconds * value for name, value in ratings})
 
     def sound(self, name: str, folder: Path, embed: EmbedConfig) -> tuple[str, str]:
         """Where the page finds a recording: what its player plays, and where its name leads; "" for nowhere."""
@@ -130,48 +139,6 @@ class _Tally:
         return link if kind else "", link
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A part of a bar, from start over width, both in shares of it."""
-
-    label: str
-    start: float
-    width: float
-    title: str
-    lane: int = 0
-
-
-def _bar(blocks: Iterable[_Block], letters: int, lanes: int = 1) -> str:
-    """An SVG of coloured blocks, each named where it has room. No style attributes: the policy forbids them."""
-    drawn = []
-    for block in blocks:
-        label, top, height = html.escape(block.label), 100 * block.lane / lanes, 100 / lanes
-        drawn.append(
-            f'<rect class="{label}" x="{100 * block.start:.2f}%" y="{top:.4g}%" width="{100 * block.width:.2f}%" '
-            f'height="{height:.4g}%"><title>{escaped(block.title)}</title></rect>'
-        )
-        if len(block.label) + 2 <= block.width * letters:
-            middle = 100 * (block.start + block.width / 2)
-            drawn.append(f'<text class="{label}" x="{middle:.2f}%" y="{top + height / 2:.4g}%">{label}</text>')
-    return f'<svg height="{LANE_HEIGHT * lanes}"><line x2="100%" y1="50%" y2="50%"/>{"".join(drawn)}</svg>'
-
-
-def _timeline(answer: Timeline) -> str:
-    """The segments of a recording; a lane for each speaker, as they may speak at once."""
-    speakers = list(dict.fromkeys(part.speaker for part in answer.segments))
-    blocks = []
-    for part in answer.segments:
-        start, end = (min(1, seconds / answer.duration_seconds) for seconds in (part.start_seconds, part.end_seconds))
-        blocks.append(_Block(part.label, start, end - start, _segment_title(part), speakers.index(part.speaker)))
-    return _bar(blocks, TIMELINE_LETTERS, max(1, len(speakers)))
-
-
-def _segment_title(part: Segment) -> str:
-    speaker = "" if part.speaker is None else f"{part.speaker}: "
-    times = f"{_clock(part.start_seconds)} \u2013 {_clock(part.end_seconds)}"
-    return f"{times} {speaker}{part.label} {part.confidence:.2f}"
-
-
 def _row(answer: Timeline, name: str, sound: tuple[str, str]) -> str:
     source, link = sound  # in base64 and in percent signs nothing is left to escape
     folder, slash, base = name.rpartition("/")
@@ -181,34 +148,98 @@ def _row(answer: Timeline, name: str, sound: tuple[str, str]) -> str:
     if answer.channel is not None:
         path += f" <small>channel {answer.channel}</small>"
     label = html.escape(answer.label)
+    named = [
+        f'<td class="swatch {label}">{label}</td>', bars.number("confidence", answer.confidence),
+        bars.number("entropy", answer.entropy),
+    ]
     return "".join([
         f'<tr class="sound"><td><button class="play" aria-label="Play" data-src="{source}"></button></td>'
         if source else "<tr><td></td>",
-        f'<th scope="row">{path}</th><td class="swatch {label}">{label}</td>',
-        _number("confidence", answer.confidence, f"{answer.confidence:.2f}"),
-        _number("entropy", answer.entropy, f"{answer.entropy:.2f}"),
+        f'<th scope="row">{path}</th>', *(named if tell_apart(answer.labels) else []),
+        *(bars.rating(name, value) for name, value in answer.dimensions.items()),
         f'<td class="flags">{escaped(" ".join(answer.flags))}</td>',
-        _number("duration", answer.duration_seconds, _clock(answer.duration_seconds)),
-        f'<td class="line">{_timeline(answer)}</td></tr>\n',
+        bars.number("duration", answer.duration_seconds, clock(answer.duration_seconds)),
+        f'<td class="line">{bars.timeline(answer)}</td></tr>\n',
     ])
 
 
-def _number(name: str, value: float, shown: str) -> str:
-    """A cell that sorts by its value; its name is told where there are no columns."""
-    return f'<td class="number" data-name="{name}" data-value="{value:.6f}">{shown}</td>'
+class _Column(NamedTuple):
+    """Of the table of recordings. pixels: the least, on a screen; kind: its width in print goes by it."""
+
+    name: str
+    pixels: int
+    kind: str
+
+    @property
+    def head(self) -> str:
+        if not self.name:
+            return "<td></td>"
+        told = self.name if self.kind == "line" else f"<button>{self.name}</button>"
+        return f'<th class="number">{told}</th>' if self.kind in ("number", "rating") else f"<th>{told}</th>"
+
+    @property
+    def track(self) -> str:
+        """How the grid gives it room."""
+        most = {"path": "1fr", "line": "340px"}.get(self.kind)
+        return f"minmax({self.pixels}px, {most})" if most else f"{self.pixels}px"
 
 
-def _page(tally: _Tally, labels: Iterable[str], model: str, root: str | os.PathLike) -> tuple[str, str]:
+def _columns(named: bool, dimensions: Iterable[str]) -> list[_Column]:
+    emotions = [_Column("label", 118, "label"), _Column("confidence", 96, "number"), _Column("entropy", 84, "number")]
+    return [
+        _Column("", 52, "play"), _Column("path", 150, "path"), *(emotions if named else []),
+        *(_Column(name, 100, "rating") for name in dimensions), _Column("flags", 112, "flags"),
+        _Column("duration", 92, "number"), _Column("timeline", 200 if dimensions else 290, "line"),
+    ]
+
+
+def _template(colours: Iterable[str], named: bool, dimensions: Sequence[str]) -> str:
+    """The template with all that the kind of the model decides."""
+    columns, template = _columns(named, dimensions), page.read(TEMPLATE, colours)
+    for name, text in {
+        "tracks": " ".join(column.track for column in columns),
+        "narrow": f"{sum(column.pixels for column in columns) + AROUND - 1}px",
+        "asked": page.asked(named, dimensions),
+        "columns": "".join(f'<col class="width-{column.kind}">' for column in columns),
+        "heads": "\n".join(column.head for column in columns),
+        "reading": "\n".join(f'<p class="note">{text}</p>' for text in _reading(named, dimensions)),
+    }.items():
+        template = template.replace(f"${name}", text)
+    return template
+
+
+def _reading(named: bool, dimensions: Sequence[str]) -> Iterator[str]:
+    """How to read the page, in paragraphs."""
+    if named:
+        yield ("<b>Confidence</b> is the probability of the label, <b>entropy</b> how far the probabilities are "
+               "spread: 0 where one emotion has all, 1 where all are alike. Sort by either to meet first what deserves "
+               "an ear.")
+    if dimensions:
+        yield (f"<b>Dimensions</b> are ratings as listeners give them: {page.ends(dimensions)}. Lines in a timeline "
+               "follow them while somebody speaks, 0 below and 1 above, in the colours of their columns.")
+    told = ["time", *(["label", "confidence"] if named else []), *(["dimensions"] if dimensions else [])]
+    yield (f"<b>Timeline</b>: blocks are segments{' of one emotion' if named else ''}, a bare line where nobody "
+           f"speaks. Point at a block for its {', '.join(told[:-1])} and {told[-1]}; click to hear it from there. On a "
+           "play button, the left and right arrow keys move by a second.")
+    yield ("<b>Flags</b> say when to trust an answer less: short (under half a second), silent, no_speech, clipped, "
+           "band_limited (like a telephone), noisy (speech hardly louder than its pauses).")
+
+
+def _page(tally: _Tally, analyzer: Analyzer, model: str, root: str | os.PathLike) -> tuple[str, str]:
     """The page above and below its rows."""
-    labels = [*labels, *(["unknown"] if "unknown" in {*tally.files, *tally.spoken_seconds} else [])]
-    template = page.read(TEMPLATE, labels)
+    named, dimensions = tell_apart(analyzer.labels), analyzer.dimensions
+    held_back = {"unknown"} & {*tally.files, *tally.spoken_seconds} - {*analyzer.labels}
+    colours = [*analyzer.labels, *held_back]
+    labels = colours if named else []
+    template = _template([*colours, *dimensions], named, dimensions)
+    subject = "Emotions" if named else ", ".join(dimensions).capitalize()
     media = "data: 'self' file:" if tally.linked else "data:"  # a page opened from a disk has no self
     above, _, below = template.partition("$rows\n")
     return string.Template(above).substitute(
         policy=page.policy(template, media_src=media),
-        title=escaped(f"Emotions in {os.path.basename(os.path.abspath(root))}"),
+        title=escaped(f"{subject} in {os.path.basename(os.path.abspath(root))}"),
         totals=_totals(tally, model),
-        spreads="\n".join(_spreads(tally, labels)),
+        spreads="\n".join([*_spreads(tally, labels), *_means(tally, dimensions)]),
         failures=_failures(tally.failures),
         legend="\n".join(
             f'<button class="chip swatch {label}" value="{label}" aria-pressed="false">{label}</button>'
@@ -232,13 +263,15 @@ def _totals(tally: _Tally, model: str) -> str:
 
 
 def _spreads(tally: _Tally, labels: list[str]) -> Iterator[str]:
-    """Which emotions there are: in all recordings, in each folder, in each speaker's turns."""
+    """Which emotions there are: in all recordings, in each folder, in each speaker's turns. Nothing without labels."""
+    if not labels:
+        return
     most, number = max([1, *tally.files.values()]), max(1, tally.files.total())
     rows = [
         f'<tr><th scope="row" class="swatch {label}">{label}</th>'
-        f'<td>{_bar([_Block(label, 0, tally.files[label] / most, label)], 0)}</td>'
+        f'<td>{bars.bar([Block(label, 0, tally.files[label] / most, label)], 0)}</td>'
         f'<td class="number">{tally.files[label]}</td><td class="number">{tally.files[label] / number:.0%}</td>'
-        f'<td class="number">{_clock(tally.spoken_seconds[label])}</td></tr>'
+        f'<td class="number">{clock(tally.spoken_seconds[label])}</td></tr>'
         for label in labels
     ]
     yield _spread("Emotions", ["", "", "recordings", "share", "time in segments"], rows)
@@ -252,10 +285,33 @@ def _spreads(tally: _Tally, labels: list[str]) -> Iterator[str]:
     if tally.speakers:
         rows = [
             f'<tr><th scope="row">{escaped(speaker)}</th><td>{_stack(seconds, labels, "{:.1f} s")}</td>'
-            f'<td class="number">{_clock(seconds.total())}</td></tr>'
+            f'<td class="number">{clock(seconds.total())}</td></tr>'
             for speaker, seconds in sorted(tally.speakers.items())
         ]
         yield _spread("By speaker", ["", "", "time in turns"], rows)
+
+
+def _means(tally: _Tally, dimensions: Sequence[str]) -> Iterator[str]:
+    """The mean of each dimension: of all recordings, of each folder, of each speaker's turns. Nothing without any."""
+    if dimensions and tally.files:
+        ratings, count = tally.folder_ratings, tally.files.total()
+        every = {name: sum(sums[name] for sums in ratings.values()) for name in dimensions}
+        rows = [_mean("all", every, count, f"{count}")]
+        if len(ratings) > 1:
+            counts = {folder: files.total() for folder, files in tally.folders.items()}
+            rows += [_mean(_folder(folder), sums, counts[folder], f"{counts[folder]}")
+                     for folder, sums in sorted(ratings.items())]
+        yield _spread("Dimensions", ["", *dimensions, "recordings"], rows)
+    if dimensions and tally.speakers:
+        seconds = {speaker: spoken.total() for speaker, spoken in tally.speakers.items()}
+        rows = [_mean(escaped(speaker), sums, seconds[speaker], clock(seconds[speaker]))
+                for speaker, sums in sorted(tally.speaker_ratings.items())]
+        yield _spread("Dimensions by speaker", ["", *dimensions, "time in turns"], rows)
+
+
+def _mean(name: str, sums: Mapping[str, float], amount: float, shown: str) -> str:
+    ratings = "".join(bars.rating(dimension, total / amount) for dimension, total in sums.items())
+    return f'<tr><th scope="row">{name}</th>{ratings}<td class="number">{shown}</td></tr>'
 
 
 def _spread(title: str, columns: list[str], rows: list[str]) -> str:
@@ -276,9 +332,9 @@ def _stack(amounts: Mapping[str, float], labels: list[str], form: str) -> str:
     for label in labels:
         if amounts[label]:
             share = amounts[label] / whole
-            blocks.append(_Block(label, start, share, f"{label} {form.format(amounts[label])}, {share:.0%}"))
+            blocks.append(Block(label, start, share, f"{label} {form.format(amounts[label])}, {share:.0%}"))
             start += share
-    return _bar(blocks, SPREAD_LETTERS)
+    return bars.bar(blocks, SPREAD_LETTERS)
 
 
 def _failures(failures: list[tuple[str, str]]) -> str:
@@ -290,13 +346,6 @@ def _failures(failures: list[tuple[str, str]]) -> str:
 
 def _relative(name: str, root: str | os.PathLike) -> str:
     return Path(name).relative_to(root).as_posix() if Path(name).is_relative_to(root) else name
-
-
-def _clock(seconds: float) -> str:
-    minutes, tenths = divmod(round(10 * seconds), 600)
-    hours, minutes = divmod(minutes, 60)
-    rest = f"{tenths / 10:04.1f}"
-    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"
 
 
 def _length(seconds: float) -> str:

@@ -18,7 +18,7 @@ import soundfile
 import yaml
 
 from emotion import audio, datadir
-from emotion.labels import LabelError
+from emotion.labels import DIMENSIONS, LabelError
 
 Telling = Callable[[Path], "Spoken | None"]
 ENOUGH = 20   # recordings to doubt a corpus by their lengths and speakers
@@ -127,6 +127,9 @@ class Corpus:
         of = " of {}" if self.published else ""
         for emotion in sorted(published.keys() if self.published else files):
             print(f"{emotion:<10} {files[emotion]:>5}{of.format(published[emotion])}")
+        for name in DIMENSIONS:
+            if rated := sum(getattr(utterance, name) is not None for utterance in utterances):
+                print(f"{name:<10} {rated:>5} rated")
         of_speakers = f" of {self.speakers}" if self.speakers else ""
         print(f"{'all':<10} {len(utterances):>5}{of.format(published.total())}, {speakers}{of_speakers} speakers")
         if self.published and files != published or self.speakers not in (0, speakers):
@@ -154,7 +157,7 @@ class Corpus:
         for utterance in utterances:
             heard[utterance.speaker][utterance.emotion] += 1
         single = sum(len(emotions) == 1 for emotions in heard.values())
-        if single > len(heard) / 2:
+        if single > len(heard) / 2 and len({utterance.emotion for utterance in utterances}) > 1:
             right = sum(max(emotions.values()) for emotions in heard.values()) / len(utterances)
             warn(f"{single} of {len(heard)} speakers have a single emotion: who only knows the voices, and hears "
                  f"no emotion, is right on {100 * right:.0f} % of these recordings. A score on voices that the model "

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tracemalloc
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin
@@ -12,13 +13,14 @@ from urllib.parse import unquote, urljoin
 import numpy as np
 import pytest
 import soundfile
+from tiny import tiny as untrained
 
-from emotion import audio, page, report
+from emotion import audio, bars, page, report
 from emotion.analyzer import Analyzer, FileError
 from emotion.checkpoint import build
 from emotion.features import FrontendConfig
 from emotion.labels import Scheme
-from emotion.plot import COLOURS
+from emotion.plot import COLOURS, LINES
 from emotion.report import EmbedConfig
 from emotion.timeline import Segment, Timeline
 
@@ -48,6 +50,29 @@ def answer(name: str, *probabilities: float, **further) -> Timeline:
     return Timeline(
         name=str(name), labels=LABELS, probabilities=probabilities, step_times=np.array([0.03]),
         step_probabilities=probabilities[None], step_speech=np.ones(1), **settings,
+    )
+
+
+@pytest.fixture
+def felt(rating) -> Analyzer:
+    """Of a model of valence and arousal beside classes."""
+    return Analyzer(rating, "cpu", speech=None)
+
+
+@pytest.fixture
+def alone() -> Analyzer:
+    """Of a model of valence and arousal alone."""
+    return Analyzer(untrained("none", dimensions=["valence", "arousal"]), "cpu", speech=None)
+
+
+def rated(given: Timeline, valence: float, arousal: float, steps=((0.75, 0.25),), named: bool = True) -> Timeline:
+    """An answer with dimensions: of the whole, of each segment, of steps at equal distances; without labels, if so."""
+    steps, only = np.array(steps), {} if named else {"labels": ("unknown",), "probabilities": np.ones(1)}
+    parts = (replace(part, dimensions=(valence, arousal), **({} if named else {"label": "unknown", "confidence": 1.0}))
+             for part in given.segments)
+    return replace(
+        given, dimensions={"valence": valence, "arousal": arousal}, step_dimensions=steps, segments=tuple(parts),
+        step_times=(np.arange(len(steps)) + 0.5) / len(steps) * given.duration_seconds, **only,
     )
 
 
@@ -261,6 +286,83 @@ def test_no_recordings_make_a_page_all_the_same(analyzer, tmp_path):
     assert page.rows == [] and page.totals["recordings"] == "0"
 
 
+# dimensions, of models that have some
+
+def test_a_row_tells_each_dimension_with_a_bar_as_long(felt, tmp_path):
+    page = made([rated(answer("a.wav"), 0.754, 0.25)], felt, tmp_path / "report.html")
+    (row,) = page.rows
+    cells = {cell.attributes["data-name"]: cell for cell in row.all("td", "number")}
+    assert list(cells) == ["confidence", "entropy", "valence", "arousal", "duration"]
+    for name, value, told, width in (("valence", 0.754, "0.75", 75.4), ("arousal", 0.25, "0.25", 25.0)):
+        (bar,) = cells[name].all("rect")
+        assert cells[name].text == told and float(cells[name].attributes["data-value"]) == value
+        assert (bar.attributes["class"], bar.attributes["width"]) == (name, f"{width:.2f}%")
+    (table,) = page.all("table", id="recordings")
+    heads = [head.text for head in table.all("thead")[0].all("th")]
+    assert heads == ["path", "label", "confidence", "entropy", "valence", "arousal", "flags", "duration", "timeline"]
+    assert len(table.all("col")) == 1 + len(heads) == len(row.children)
+
+
+def test_lines_follow_the_dimensions_while_somebody_speaks(felt, tmp_path):
+    given = rated(answer("a.wav"), 0.5, 0.5, [(0.75, 0.0), (0.5, 0.5), (0.25, 1.0), (0.0, 0.9)])
+    (line,) = made([given], felt, tmp_path / "report.html").rows[0].all("td", "line")
+    drawn = {path.attributes["class"]: path.attributes["d"] for path in line.all("path")}
+    assert drawn == {"valence": "M125 25h0M625 75h0L875 100", "arousal": "M125 100h0M625 0h0L875 10"}
+    assert blocks(line) == [("anger", 0, 25), ("fear", 50, 50)]   # they are where they were
+    assert [title.text for title in line.all("title")] == [
+        "0:00.0 \u2013 0:00.5 anger 0.50, valence 0.50, arousal 0.50",
+        "0:01.0 \u2013 0:02.0 fear 0.75, valence 0.50, arousal 0.50"]
+
+
+def test_of_many_steps_a_line_has_means(felt, tmp_path):
+    steps = np.random.default_rng(1).uniform(size=(60_000, 2)) * [1.0, 0.0] + [0.0, 0.3]
+    spoken = answer("a.wav", duration_seconds=3600.0, segments=(Segment(0.0, 3600.0, "anger", 0.5, ()),))
+    (line,) = made([rated(spoken, 0.5, 0.3, steps)], felt, tmp_path / "report.html").rows[0].all("td", "line")
+    valence, arousal = (re.findall(r"[ML](\d+) (\d+)", path.attributes["d"]) for path in line.all("path"))
+    assert len(valence) == len(arousal) == bars.MOST_POINTS
+    assert all(45 <= int(y) <= 55 for _, y in valence) and {y for _, y in arousal} == {"70"}
+    assert [int(x) for x, _ in valence] == pytest.approx((np.arange(120) + 0.5) / 0.12, abs=1)
+
+
+def test_means_are_told_of_all_of_folders_and_of_turns(felt, tmp_path):
+    turns = (Segment(0.0, 1.5, "anger", 0.5, (), "Ann"), Segment(1.0, 1.5, "fear", 0.5, (), "<Bob>"))
+    given = [rated(answer("calls/a/1.wav"), 0.2, 0.4), rated(answer("calls/a/2.wav"), 0.4, 0.4),
+             rated(answer("calls/6.wav", segments=turns), 0.9, 0.1)]
+    shorter = replace(turns[0], end_seconds=0.5, dimensions=(0.1, 0.5))
+    given[2] = replace(given[2], segments=(*given[2].segments, shorter))
+    page = made(given, felt, tmp_path / "report.html", "calls")
+    everybody, speakers = (
+        {name: [cell.text for cell in row.all("td")] for name, row in page.spread(title).items()}
+        for title in ("Dimensions", "Dimensions by speaker"))
+    assert everybody == {"all": ["0.50", "0.30", "3"], "./": ["0.90", "0.10", "1"], "a": ["0.30", "0.40", "2"]}
+    assert speakers == {"<Bob>": ["0.90", "0.10", "0:00.5"], "Ann": ["0.70", "0.20", "0:02.0"]}
+
+
+def test_a_page_of_dimensions_alone_tells_of_no_emotion(alone, tmp_path):
+    given = [rated(answer("calls/a/1.wav"), 0.2, 0.4, named=False), rated(answer("calls/2.wav"), 0.4, 0.4, named=False)]
+    page = made(given, alone, tmp_path / "report.html", "calls")
+    (head, *_), (body,) = page.all("h1"), page.all("body")
+    assert head.text == "Valence, arousal in calls"
+    assert [heading.text for heading in page.all("h2")] == ["Dimensions", "Recordings", "How to read it"]
+    (table,) = page.all("table", id="recordings")
+    heads = [head.text for head in table.all("thead")[0].all("th")]
+    assert heads == ["path", "valence", "arousal", "flags", "duration", "timeline"]
+    assert [len(row.children) for row in page.rows] == [7, 7] and not page.all("button", "chip")
+    told = "".join(child.text for child in body.children if isinstance(child, Element) and child.tag != "script")
+    assert not re.search("unknown|emotion|confidence|entropy|label|one word", told, re.IGNORECASE)
+    assert page.rows[0].all("title")[0].text == "0:00.0 \u2013 0:00.5 valence 0.20, arousal 0.40"
+
+
+def test_no_recordings_have_no_mean(alone, tmp_path):
+    page = made([], alone, tmp_path / "report.html")
+    assert [heading.text for heading in page.all("h2")] == ["Recordings", "How to read it"]
+
+
+def test_without_dimensions_a_page_does_not_name_any(analyzer, tmp_path):
+    source = made([answer("a.wav")], analyzer, tmp_path / "report.html").source
+    assert not re.search("dimension|arousal|valence|dominance|ratings", source, re.IGNORECASE)
+
+
 def luminance(colour: str) -> float:
     """Relative luminance as WCAG 2.2 defines it."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
@@ -278,6 +380,12 @@ def contrast(a: str, b: str) -> float:
 def test_a_name_can_be_read_on_its_colour(label):
     on = re.search("--on: (#[0-9a-f]+)", page.colour(label))[1]
     assert contrast(on, COLOURS[label]) >= 4.5  # what WCAG asks for at level AA
+
+
+@pytest.mark.parametrize("dimension", LINES)
+def test_a_line_can_be_seen_on_a_light_and_on_a_dark_page(dimension):
+    for ground in re.findall("--page: (#[0-9a-f]+)", page.STYLE.read_text(encoding="utf-8")):
+        assert contrast(LINES[dimension], ground) >= 3   # what WCAG asks of graphics
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
@@ -353,6 +461,16 @@ def test_names_and_reasons_change_no_element_and_no_attribute_of_the_page(analyz
             for i, name in enumerate(names)
         ]
         page = made([*answers, *(FileError(name, name) for name in names)], analyzer, tmp_path / "report.html")
+        return [(element.tag, sorted(element.attributes)) for element in page.all("*")]
+
+    assert shape(HOSTILE) == shape([f"{i}.wav" for i in range(len(HOSTILE))])
+
+
+def test_nor_where_dimensions_are_all_there_is(alone, tmp_path):
+    def shape(names: list[str]) -> list:
+        given = (answer(f"{i}/{name}", flags=(name,), segments=(Segment(0.0, 1.0, "anger", 0.5, (), name),))
+                 for i, name in enumerate(names))
+        page = made([rated(item, 0.5, 0.5, named=False) for item in given], alone, tmp_path / "report.html")
         return [(element.tag, sorted(element.attributes)) for element in page.all("*")]
 
     assert shape(HOSTILE) == shape([f"{i}.wav" for i in range(len(HOSTILE))])
@@ -535,6 +653,26 @@ def test_a_click_on_a_column_sorts_by_it_and_another_turns_it_round(browser, ana
         assert browser.run("document.querySelectorAll('[aria-sort]').length") == 1
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["with classes", "alone"])
+def test_rows_sort_by_a_dimension_and_a_click_on_its_line_plays(browser, felt, alone, tmp_path, named):
+    given = [rated(answer(sound(tmp_path / f"{name}.wav"), flags=flags), 0.5, arousal, [(0.5, arousal)] * 4, named)
+             for name, arousal, flags in (("a", 0.7, ()), ("b", 0.1, ("short",)), ("c", 0.4, ()))]
+    made(given, felt if named else alone, tmp_path / "report.html", tmp_path)
+    browser.visit((tmp_path / "report.html").as_uri())
+    place = 1 + browser.run("columns.indexOf('arousal')")
+    for order in (["b.wav", "c.wav", "a.wav"], ["a.wav", "c.wav", "b.wav"]):
+        browser.click(f"#recordings thead th:nth-child({place}) button")
+        assert shown(browser) == order
+    browser.click("tbody tr:nth-child(1) .curves", share=0.6)
+    browser.wait("!player.paused && player.currentTime > 1.25")
+    label = "fear 0.75, " if named else ""
+    assert browser.run("told.textContent").endswith(f"0:01.0 \u2013 0:02.0 {label}valence 0.50, arousal 0.70")
+    browser.click("[data-search=short]")
+    assert shown(browser) == ["b.wav"] and browser.complaints == []
+    colours = browser.run("[...document.querySelectorAll('tr:last-child path')].map(e => getComputedStyle(e).stroke)")
+    assert colours == ["rgb(213, 94, 0)", "rgb(0, 114, 178)"]
+
+
 def test_rows_are_filtered_by_text_by_emotion_by_folder_and_by_flag(browser, analyzer, tmp_path):
     made([answer("a/one.wav"), answer("a/two.wav", 0, 1, 0, 0, 0),
           answer("b/two.wav", 0, 0, 1, 0, 0, flags=("short",))], analyzer, tmp_path / "report.html")
@@ -607,6 +745,20 @@ def test_the_page_is_never_wider_than_the_screen(browser, analyzer, tmp_path, wi
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run("document.querySelector('#recordings .line svg').getBoundingClientRect().right") <= width
     assert browser.run("[...document.querySelectorAll('h1, th, li')].every(e => e.scrollWidth <= e.clientWidth)")
+
+
+@pytest.mark.parametrize("width", [320, 768, 1280])
+@pytest.mark.parametrize("scheme", ["mini5", "none"], ids=["with classes", "alone"])
+def test_nor_is_a_page_with_dimensions(browser, tmp_path, width, scheme):
+    ask = Analyzer(untrained(scheme, dimensions=["arousal", "valence", "dominance"]), "cpu", speech=None)
+    long = "/".join(["a_very_long_name_without_a_blank_" * 6] * 3)
+    made([replace(rated(answer(name, flags=("no_speech",)), 0.5, 0.5, named=scheme != "none"),
+                  dimensions=dict.fromkeys(ask.dimensions, 0.5), step_dimensions=np.full((1, 3), 0.5))
+          for name in (f"x/{long}.wav", "b.wav")], ask, tmp_path / "report.html")
+    browser.visit((tmp_path / "report.html").as_uri(), width)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelector('#recordings .line svg').getBoundingClientRect().right") <= width
+    assert browser.run("[...document.querySelectorAll('#recordings .amount')].every(e => e.clientWidth > 30)")
 
 
 def test_the_page_follows_the_colour_scheme_of_the_reader(browser, analyzer, tmp_path):

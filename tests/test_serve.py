@@ -25,6 +25,7 @@ import soundfile
 import torch
 import uvicorn
 from siege import siege
+from tiny import tiny as untrained
 
 from emotion import checkpoint, formats, labels
 from emotion.analyzer import Analyzer
@@ -290,9 +291,12 @@ def test_a_model_with_dimensions_serves_them_by_the_same_schema(rating, voice, t
     ask = Analyzer(rating, "cpu")
     path = record(tmp_path / "a.wav", voice)
     with running(ask) as client:
-        served = post(client, path).json()
-        check(served, "Analysis", client.get("/openapi.json").json())
+        served, health = post(client, path).json(), client.get("/health").json()
+        api = client.get("/openapi.json").json()
+        check(served, "Analysis", api)
+        check(health, "Health", api)
         table = post(client, path, format="csv").text
+    assert health["dimensions"] == ["valence", "arousal"]
     (told,), answer = served["answers"], ask.analyze(path)
     (back,) = timelines(Analysis(**served))
     assert back.dimensions == pytest.approx(told["dimensions"])
@@ -320,7 +324,7 @@ def test_every_answer_follows_the_schema_that_is_served(server, call):
 def test_health_tells_which_model_answers(server, analyzer):
     told = server.get("/health").json()
     assert told["status"] == "ok" and told["model"] == "tiny" and told["fingerprint"] == analyzer.fingerprint
-    assert told["labels"] == list(analyzer.labels) and told["queue_length"] == 0
+    assert told["labels"] == list(analyzer.labels) and told["dimensions"] == [] and told["queue_length"] == 0
 
 
 def test_no_page_loads_anything_from_elsewhere(server):
@@ -710,6 +714,77 @@ def test_a_recording_is_chosen_seen_and_played(browser, server, analyzer, spoken
     browser.click(".play")
     browser.wait("player.paused")
     assert browser.complaints == []
+
+
+def listed(browser, selector: str) -> list[list[str]]:
+    """What the cells of a table say, row by row."""
+    return browser.run(f"[...find('{selector}').rows].map(row => [...row.cells].map(cell => cell.textContent))")
+
+
+DRAWN = """(() => {  // how high the line of a dimension is drawn at a time, from 0 to 1
+  const canvas = figure.querySelector("canvas"), x = scale({left: GUTTER, width: plotWidth(), ...view})(%f);
+  const {data} = canvas.getContext("2d").getImageData(Math.round(x), 0, 1, canvas.height);
+  const colour = paint("%s").match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
+  const rows = [...Array(canvas.height).keys()].filter(y => colour.every((part, k) => part === data[4 * y + k]));
+  const middle = (rows[0] + rows.at(-1) + 1) / 2;
+  return (canvas.height - AXIS - middle) / ROWS.dimensions.height;
+})()"""
+
+
+def told_at(answer: Timeline, seconds: float) -> str:
+    """The dimensions there, as the page tells them."""
+    values = [np.interp(seconds, answer.step_times, steps) for steps in answer.step_dimensions.T]
+    return ", ".join(f"{name} {value:.2f}" for name, value in zip(answer.dimensions, values))
+
+
+def test_dimensions_are_seen_beside_the_emotions(browser, rating, spoken):
+    ask = Analyzer(rating, "cpu")
+    expected = ask.analyze(spoken)
+    with running(ask) as client:
+        opened(browser, client)
+        choose(browser, spoken)
+        assert listed(browser, "#dimensions") == [[name, "", f"{p:.2f}"] for name, p in expected.dimensions.items()]
+        widths = browser.run("[...document.querySelectorAll('#dimensions .amount')].map(bar => bar.style.width)")
+        assert [float(width.rstrip("%")) / 100 for width in widths] == pytest.approx(
+            list(expected.dimensions.values()), abs=1e-4)
+        head, *rows = listed(browser, "#segments")
+        assert head == ["time", "emotion", "confidence", "valence", "arousal"]
+        assert [row[3:] for row in rows] == [[f"{p:.2f}" for p in part.dimensions] for part in expected.segments]
+        place = float(expected.segments[0].start_seconds + 0.3)
+        browser.run(f"seek({place})")
+        assert browser.run("find('#here').textContent").endswith(f" \u00b7 {told_at(expected, place)}")
+        assert browser.run("find('#legend').innerText").split() == [*ask.labels, "valence", "arousal"]
+        assert browser.complaints == []
+        drawn = [browser.run(DRAWN % (place, name)) for name in expected.dimensions]
+        steps = [np.interp(place, expected.step_times, values) for values in expected.step_dimensions.T]
+        assert drawn == pytest.approx(steps, abs=0.05)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_model_of_dimensions_alone_names_no_emotion_on_its_page(browser, spoken, width):
+    ask = Analyzer(untrained("none", dimensions=["arousal"]), "cpu")
+    with running(ask) as client:
+        opened(browser, client, width)
+        choose(browser, spoken)
+        said = browser.run("document.body.innerText")
+        assert not re.search("unknown|confidence|entropy|one word|which emotion", said, re.IGNORECASE)
+        assert "arousal from calm (0) to active (1)" in said and said.count("Somebody speaks in") == 1
+        assert listed(browser, "#segments")[0] == ["time", "arousal"]
+        assert browser.run("find('#legend').innerText") == "arousal"
+        place = float(ask.analyze(spoken).segments[0].start_seconds + 0.3)
+        browser.run(f"seek({place})")
+        assert browser.run("find('#here').textContent").split(" \u00b7 ")[1:] == [told_at(ask.analyze(spoken), place)]
+        browser.click("#all")
+        assert browser.run("document.documentElement.scrollWidth") <= width and browser.complaints == []
+
+
+def test_without_dimensions_the_page_shows_none(browser, server, analyzer, spoken):
+    opened(browser, server)
+    choose(browser, spoken)
+    assert not re.search("dimensions|arousal|valence|dominance|rating", browser.run("document.body.innerText"))
+    assert browser.run("find('#dimensions').hidden") and listed(browser, "#segments")[0] == [
+        "time", "emotion", "confidence"]
+    assert browser.run("find('#legend').innerText").split() == list(analyzer.labels)
 
 
 def test_the_keyboard_moves_plays_and_zooms(browser, server, spoken):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from .. import __version__, page
 from ..analyzer import Analyzer
 from ..audio import AudioError
 from ..formats import FormatError
+from ..labels import tell_apart
 from . import schema
 from .gate import Gate
 from .hearing import Hearing, TooMuch, Upload, in_thread
@@ -74,7 +75,7 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
     async def health() -> Health:
         return Health(
             status="ok", model=model_name, fingerprint=analyzer.fingerprint, labels=list(analyzer.labels),
-            version=__version__, queue_length=gate.inside,
+            dimensions=list(analyzer.dimensions), version=__version__, queue_length=gate.inside,
         )
 
     @api.post("/analyze", response_model=Analysis, response_description="an Analysis, or the file of another format")
@@ -140,9 +141,16 @@ def _download(content: bytes, name: str, format: FileFormat) -> Response:
 
 def _page(analyzer: Analyzer, model_name: str, limits: Limits) -> tuple[str, str]:
     """The page and its policy."""
-    template = page.read(TEMPLATE, [*analyzer.labels, *({"unknown"} - {*analyzer.labels})])
+    named, dimensions = tell_apart(analyzer.labels), analyzer.dimensions
+    template = page.read(TEMPLATE, [*analyzer.labels, *({"unknown"} - {*analyzer.labels}), *dimensions])
     above, script, below = template.partition("<script>")
     filled = string.Template(above).substitute(
+        subject="Which emotion is in a voice, when, and how sure" if named
+        else f"{', '.join(dimensions).capitalize()} of a voice over time",
+        asked=page.asked(named, dimensions),
+        reading="\n".join(f'<p class="note">{text}</p>' for text in _reading(named, dimensions)),
+        heads=('<th>emotion</th><th class="number">confidence</th>' if named else "")
+        + "".join(f'<th class="number">{name}</th>' for name in dimensions),
         model=page.escaped(f"{model_name} {analyzer.fingerprint}"), version=__version__,
         max_bytes=limits.max_bytes, max_seconds=limits.max_seconds,
         max_mb=f"{limits.max_bytes / 1e6:g}", max_minutes=f"{limits.max_seconds / 60:g}",
@@ -155,3 +163,13 @@ def _page(analyzer: Analyzer, model_name: str, limits: Limits) -> tuple[str, str
     policy = page.policy(template, script_src="blob:", connect_src="'self'", media_src="blob:", img_src="data:",
                          frame_ancestors="'none'")
     return filled + script + below, policy
+
+
+def _reading(named: bool, dimensions: Sequence[str]) -> Iterator[str]:
+    """How to read what the model says, in paragraphs."""
+    if named:
+        yield ("<b>Confidence</b> is the probability of the emotion: of all answers of 60&nbsp;%, about six in ten are "
+               "right on recordings like those that the model was calibrated on. <b>Entropy</b> tells how far the "
+               "probabilities are spread: 0 where one emotion has all, 1 where all are alike.")
+    if dimensions:
+        yield f"<b>Dimensions</b> are ratings as listeners give them: {page.ends(dimensions)}."

@@ -141,6 +141,7 @@ class Health(BaseModel):
     model: str
     fingerprint: Annotated[str, Field(description="of all in the model that decides an answer")]
     labels: list[str]
+    dimensions: Annotated[list[str], Field(description="arousal and the like, of a model that has some")]
     version: str
     queue_length: Annotated[int, Field(description="requests being sent, waiting and being answered")]
 

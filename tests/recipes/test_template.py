@@ -92,6 +92,83 @@ def test_other_names_of_columns_can_be_given(calls, tmp_path):
     assert len(datadir.read(tmp_path / "data")) == 8
 
 
+# Ratings
+
+HEAD = ("file", "speaker", "label", "arousal", "dominance")
+
+
+def scaled(ratings, source):
+    """The utterances of a source whose listeners rated on this scale, by id."""
+    return {u.id: u for u in TEMPLATE.OwnCorpus(**{**vars(TEMPLATE.CORPUS), "ratings": ratings}).utterances(source)}
+
+
+@pytest.mark.parametrize("form", ["labels.csv", "labels.tsv", "labels.jsonl", "audformat", "kaldi"])
+def test_ratings_go_from_0_to_1_and_an_empty_cell_is_none(form, calls, tmp_path):
+    cells = [("1", "7"), ("7", ""), ("2.5", "4"), ("", "")]
+    rows = [(str(path.relative_to(tmp_path)), who, label, *cell) for (path, who, label, _), cell in zip(calls, cells)]
+    source = tmp_path / form
+    if form == "labels.jsonl":
+        numbers = ({**dict(zip(HEAD, row)), "arousal": float(row[3]) if row[3] else None} for row in rows)
+        source.write_text("".join(json.dumps(line) + "\n" for line in numbers))
+    elif form == "kaldi":
+        forms(calls[:4], tmp_path)
+        for name, column in (("utt2arousal", 0), ("utt2dominance", 1)):
+            datadir.write_table(source / name, {f"{who}-{who}-{label}": cell[column] or "-"
+                                                for (_, who, label, _), cell in zip(calls, cells)})
+    elif form == "audformat":
+        source = tmp_path
+        (source / "db.yaml").write_text("name: calls\n")
+        table(source / "db.files.csv", HEAD[:3], *(row[:3] for row in rows))
+        table(source / "db.ratings.csv", ("file", *HEAD[3:]), *((row[0], *row[3:]) for row in rows))
+    else:
+        table(source, HEAD, *rows, separator="\t" if form.endswith("tsv") else ",")
+    found = scaled("1,7", source)
+    assert [(found[f"{who}-{who}-{label}"].arousal, found[f"{who}-{who}-{label}"].dominance)
+            for _, who, label, _ in calls[:4]] == [(0, 1), (1, None), (0.25, 0.5), (None, None)]
+    assert {u.valence for u in found.values()} == {None}
+
+
+@pytest.mark.parametrize(("ratings", "cell", "scale"), [
+    ("1,7", "7.01", "from 1 to 7"), ("1,7", "0", "from 1 to 7"), ("1,7", "high", "from 1 to 7"),
+    ("1,7", "3,5", "from 1 to 7"), ("1,7", "nan", "from 1 to 7"), ("-1,1", "-1.5", "from -1 to 1"),
+    ("0,1", "4", "from 0 to 1"), ("0,1", "inf", "from 0 to 1"),
+])
+def test_what_is_no_rating_is_refused_with_its_place_and_the_remedy(ratings, cell, scale, calls, tmp_path):
+    rows = [(path, who, label, "0.5" if ratings != "1,7" else "5") for path, who, label, _ in calls]
+    table(tmp_path / "labels.tsv", HEAD[:4], *rows[:2], (*rows[2][:3], cell), *rows[3:], separator="\t")
+    with pytest.raises(ValueError) as refused:
+        scaled(ratings, tmp_path / "labels.tsv")
+    assert str(refused.value) == (
+        f"{tmp_path / 'labels.tsv'}: entry 3, {rows[2][0]}: arousal {cell!r} is no number {scale}. Correct it, name "
+        "the ends of your scale with --ratings LOW,HIGH, as in --ratings 1,7, or leave it empty: nobody rated.")
+
+
+@pytest.mark.parametrize("ratings", ["7", "7,1", "1,1", "low,high", "1,4,7", "nan,1", "0,inf", ""])
+def test_a_scale_without_two_ends_is_refused(ratings, calls, tmp_path):
+    table(tmp_path / "labels.csv", HEAD[:4], *((path, who, label, "1") for path, who, label, _ in calls))
+    with pytest.raises(ValueError, match=f"--ratings {ratings} must be the lowest and the highest .* --ratings 1,7"):
+        scaled(ratings, tmp_path / "labels.csv")
+
+
+def test_ratings_are_written_and_counted_and_one_that_is_none_ends_with_one_message(calls, tmp_path, capsys):
+    rows = [(path, who, "unknown", i % 5 or "") for i, (path, who, *_) in enumerate(calls)]
+    table(tmp_path / "labels.csv", HEAD[:4], *rows)
+    words = ["--ratings=0,4", str(tmp_path / "labels.csv"), str(tmp_path / "data")]
+    TEMPLATE.prepare(TEMPLATE.CORPUS, "", words, dict.fromkeys(TEMPLATE.OPTIONS))
+    assert {u.arousal for u in datadir.read(tmp_path / "data")} == {None, 0.25, 0.5, 0.75, 1.0}
+    assert not (tmp_path / "data" / "utt2valence").exists()
+    assert "arousal        6 rated" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="^prepare.py: .*labels.csv: entry 3, .*arousal '2' is no number from 0 to 1"):
+        TEMPLATE.prepare(TEMPLATE.CORPUS, "", words[1:], dict.fromkeys(TEMPLATE.OPTIONS))
+
+
+def test_recordings_that_are_only_rated_raise_no_doubt_about_emotions(calls, capsys):
+    found = [Utterance(f"{who}-{i}", who, str(path), "unknown", duration_seconds=1 + i / 100, arousal=0.5)
+             for i, (path, who, *_) in enumerate(calls * 3)]
+    TEMPLATE.CORPUS.doubt(found)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("change", "kind", "said"), [
     ((",angry,", ",furious,"), LabelError, "emotion 'furious' is not among .*labels.yaml"),
     (("anna angry.wav", "gone.wav"), FileNotFoundError, "names 1 files that are not there: .*gone.wav"),

@@ -2,28 +2,31 @@
 """Recordings of your own as a Kaldi data directory: all that is needed is file, speaker and label of each.
 
 CORPUS is one of
-  a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds);
+  a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds), arousal,
+  valence and dominance (on the scale that --ratings names; empty where nobody rated);
   JSON lines (.jsonl) with these keys;
-  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments and spk2gender;
+  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2arousal and the like;
   an audformat database: db.yaml beside its tables db.*.csv;
   a folder with recordings in <label>/<speaker>/, or whatever --pattern says.
 Paths of files count from the folder of the table, or are absolute; those of wav.scp count from where this is run.
 """
 
 import json
+import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 RECIPE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(RECIPE.parent))
 
-from corpus import SEXES, Corpus, Spoken, prepare, read_lines  # noqa: E402
+from corpus import SEXES, Corpus, Spoken, prepare, read_lines, rescaled  # noqa: E402
 
 from emotion import audio, datadir  # noqa: E402
+from emotion.labels import DIMENSIONS  # noqa: E402
 
 HINT = "(?P<label>[^/]+)/(?P<speaker>[^/_]+)_[^/]*"
 
@@ -34,6 +37,7 @@ class OwnCorpus(Corpus):
     speaker_column: str = "speaker"
     label_column: str = "label"
     sex_column: str = "sex"
+    ratings: str = "0,1"   # the ends of the scale of arousal, valence and dominance
     pattern: str = "(?P<label>[^/]+)/(?P<speaker>[^/]+)/[^/]+"
 
     def recordings(self, directory: Path) -> list[tuple[Path, Spoken]]:
@@ -55,19 +59,20 @@ class OwnCorpus(Corpus):
         elif not source.is_dir():
             raise FileNotFoundError(f"{source} is no folder and no table that ends in .csv, .tsv or .jsonl. Give one.")
         elif (source / "wav.scp").is_file():
-            rows = kaldi(source)
+            rows = self.kaldi(source)
         elif (source / "db.yaml").is_file():
             rows = self.told(source, audformat(source, self.label_column))
         else:
             rows = self.named(source)
         rows = list(rows)
         stems = Counter(Path(file).stem for file in {row[0] for row in rows})
-        for file, name, speaker, label, sex, span in rows:
+        for file, name, speaker, label, sex, span, ratings in rows:
             if name is None:
                 path = Path(file)
                 name = path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix().strip("/")
                 name += "" if span[0] is None else f"-{span[0]:.2f}-{span[1]:.2f}"
-            yield file, Spoken(name, re.sub(r"[^\w.+-]+", "_", speaker), label, SEXES.get(sex.lower()), span=span)
+            speaker, sex = re.sub(r"[^\w.+-]+", "_", speaker), SEXES.get(sex.lower())
+            yield file, Spoken(name, speaker, label, sex, ratings=ratings, span=span)
 
     def told(self, source: Path, lines) -> Iterator[tuple]:
         """Rows of a table."""
@@ -82,7 +87,8 @@ class OwnCorpus(Corpus):
                 )
             start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
             span = (None, None) if end is None else (start or 0.0, end)
-            yield values[0], None, *values[1:], line.get(self.sex_column, ""), span
+            ratings = self.rated(line, f"{source}: entry {number}, {values[0]}")
+            yield values[0], None, *values[1:], line.get(self.sex_column, ""), span, ratings
 
     def named(self, source: Path) -> Iterator[tuple]:
         """Rows of a folder, by the paths below it."""
@@ -97,22 +103,47 @@ class OwnCorpus(Corpus):
                     f"{source} look like, without extension: '{HINT}' for anger/anna_01.wav."
                 )
             found = match.groupdict()
-            yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None)
+            yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None), {}
 
+    def kaldi(self, source: Path) -> Iterator[tuple]:
+        """Rows of a Kaldi directory, whatever its labels."""
+        tables = {path.name: dict(datadir.read_table(path)) for path in source.iterdir() if path.is_file()}
+        if missing := {"utt2spk", "utt2emotion"} - tables.keys():
+            raise FileNotFoundError(
+                f"{source} has no {', '.join(sorted(missing))}: it tells who speaks and how. Write it.")
+        for utterance, speaker in tables["utt2spk"].items():
+            recording, *times = tables.get("segments", {}).get(utterance, utterance).split()
+            wav = tables["wav.scp"][recording]
+            if wav.endswith("|"):
+                raise ValueError(f"{source}/wav.scp has a shell command for {recording}. Convert the audio to files.")
+            span = (float(times[0]), float(times[1])) if times else (None, None)
+            told = {name: tables.get(f"utt2{name}", {}).get(utterance, "") for name in DIMENSIONS}
+            yield (str(Path(wav).absolute()), utterance.removeprefix(f"{speaker}-"), speaker,
+                   tables["utt2emotion"][utterance], tables.get("spk2gender", {}).get(speaker, ""), span,
+                   self.rated(told, f"{source}: {utterance}"))
 
-def kaldi(source: Path) -> Iterator[tuple]:
-    """Rows of a Kaldi directory, whatever its labels."""
-    tables = {path.name: dict(datadir.read_table(path)) for path in source.iterdir() if path.is_file()}
-    if missing := {"utt2spk", "utt2emotion"} - tables.keys():
-        raise FileNotFoundError(f"{source} has no {', '.join(sorted(missing))}: it tells who speaks and how. Write it.")
-    for utterance, speaker in tables["utt2spk"].items():
-        recording, *times = tables.get("segments", {}).get(utterance, utterance).split()
-        wav = tables["wav.scp"][recording]
-        if wav.endswith("|"):
-            raise ValueError(f"{source}/wav.scp has a shell command for {recording}. Convert the audio to files.")
-        span = (float(times[0]), float(times[1])) if times else (None, None)
-        yield (str(Path(wav).absolute()), utterance.removeprefix(f"{speaker}-"), speaker,
-               tables["utt2emotion"][utterance], tables.get("spk2gender", {}).get(speaker, ""), span)
+    def rated(self, told: Mapping[str, str], where: str) -> dict[str, float]:
+        """Arousal and the like from 0 to 1, of those that somebody rated. Raises: ValueError for what is no rating."""
+        low, high = self.scale()
+        result = {}
+        for name in DIMENSIONS:
+            if (text := told.get(name, "")) not in ("", "-"):
+                rating = number(text)
+                if not low <= rating <= high:
+                    raise ValueError(
+                        f"{where}: {name} {text!r} is no number from {low:g} to {high:g}. Correct it, name the ends of "
+                        "your scale with --ratings LOW,HIGH, as in --ratings 1,7, or leave it empty: nobody rated."
+                    )
+                result[name] = rescaled(rating, low, high)
+        return result
+
+    def scale(self) -> tuple[float, float]:
+        """The ends that --ratings names."""
+        low, high = map(number, self.ratings.split(",")) if self.ratings.count(",") == 1 else (math.nan, math.nan)
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"--ratings {self.ratings} must be the lowest and the highest rating that listeners could "
+                             "give, as in --ratings 1,7.")
+        return low, high
 
 
 def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
@@ -132,6 +163,14 @@ def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
     return [{**of_file[line["file"]], **line} for line in labelled]
 
 
+def number(text: str) -> float:
+    """NaN of what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def seconds(text: str) -> float | None:
     """Of "1.5" or, as pandas writes it, "0 days 00:00:01.500000"; None of "" and NaT."""
     if not text or text == "NaT":
@@ -147,7 +186,7 @@ CORPUS = OwnCorpus(
     home="the table or the folder",
     labels=RECIPE / "conf" / "labels.yaml",
 )
-OPTIONS = ("file_column", "speaker_column", "label_column", "sex_column", "pattern", "labels")
+OPTIONS = ("file_column", "speaker_column", "label_column", "sex_column", "ratings", "pattern", "labels")
 
 if __name__ == "__main__":
     prepare(CORPUS, __doc__, choices=dict.fromkeys(OPTIONS))
