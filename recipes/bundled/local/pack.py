@@ -149,10 +149,11 @@ def page(
             or its microphones, on the classes that training and test share."""), "",
         *accuracy(summaries["corpora"]), "",
         *_recalls(summaries["folds"]["all"], calibrated, sexes), "",
-        "## How sure it is", "", *confidence(
-            model.calibration, raw, calibrated,
-            "on the pooled answers of the fold models. Fitted on five folds and measured on the sixth, in turn, it",
-        ), "",
+        "## How sure it is", "",
+        *wrapped(f"""The temperature {model.calibration.utterance:.2f} was fitted on the pooled answers of the fold
+            models. Fitted on five folds and measured on the sixth, in turn, it takes the expected calibration error
+            from {error(raw)} to {error(calibrated)}."""), "",
+        *held_back(model.calibration, calibrated), "",
         "## What it is for, and what not", "", *wrapped(PURPOSE), "",
     ])
 
@@ -173,20 +174,19 @@ def _recalls(everyone: dict, calibrated: Posteriors, sexes: dict) -> list[str]:
     return lines
 
 
-def confidence(calibration: Calibration, raw: Posteriors, calibrated: Posteriors, fitted_how: str) -> list[str]:
-    before, after = (100 * metrics.ece(part.targets, part.probabilities) for part in (raw, calibrated))
+def held_back(calibration: Calibration, calibrated: Posteriors) -> list[str]:
     confidence, right = calibrated.probabilities.max(1), calibrated.probabilities.argmax(1) == calibrated.targets
     answered = confidence >= calibration.unknown_below
     held, wrong = 100 * np.mean(~answered), 100 * np.mean(~right[~answered])
     always, selected = 100 * np.mean(right), 100 * np.mean(right[answered])
-    return [
-        *wrapped(f"""The temperature {calibration.utterance:.2f} was fitted {fitted_how} takes the expected calibration
-            error from {before:.1f} % to {after:.1f} %."""), "",
-        *wrapped(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
-            back {held:.0f} % of recordings like these, of which {wrong:.0f} % would have been wrong, and takes the
-            share of right answers from {always:.1f} % to {selected:.1f} %. Flags say where a recording is short,
-            silent, without speech, clipped, band-limited or noisy: there a confidence means little."""),
-    ]
+    return wrapped(f"""Below a confidence of {calibration.unknown_below:.2f} the answer is `unknown`. That holds
+        back {held:.0f} % of recordings like these, of which {wrong:.0f} % would have been wrong, and takes the
+        share of right answers from {always:.1f} % to {selected:.1f} %. Flags say where a recording is short,
+        silent, without speech, clipped, band-limited or noisy: there a confidence means little.""")
+
+
+def error(said: Posteriors) -> str:
+    return f"{100 * metrics.ece(said.targets, said.probabilities):.1f} %"
 
 
 def accuracy(summaries: dict[str, dict], rows: str = "test speakers of") -> list[str]:
