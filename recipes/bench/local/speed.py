@@ -65,8 +65,11 @@ def emotion(threads: int, precision: str = "float32") -> Score:
 
     def score(paths: list[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for _ in scores.write(analyzer.analyze(paths), Path(folder, "scores.csv"), analyzer):
-                pass
+            with scores.growing(Path(folder, "scores.csv"), analyzer, paths, {}) as table:
+                for chunk in scores.chunks(paths):
+                    for answer in analyzer.analyze(chunk):
+                        table.add(answer)
+                    table.settle(paths[: table.done + len(chunk)])
 
     return score
 
