@@ -121,7 +121,7 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
     The bar above the emotions holds the segments, named where a name fits; the colours are those of COLOURS. Where
     nobody speaks the emotions are pale. A long recording is drawn in columns: of the waveform its extremes, of the
     pitch the middle and where eight in ten values lie, of dimensions and emotions their mean while somebody speaks
-    and, in the bar, the one that holds longest.
+    and, in the bar, the one that holds longest. Of a model of dimensions alone no emotions are drawn.
 
     Shape:  waveform (samples,), mel (frames, bands) in natural log, frame i centred at i * hop_seconds; f0_hz (frames,)
             in Hz, 0 where unvoiced.
@@ -137,32 +137,37 @@ def recording(waveform: ArrayLike, sample_rate: int, mel: ArrayLike, hop_seconds
         raise ValueError(f"no colour for {', '.join(colourless)}; there are colours for "
                          f"{', '.join(COLOURS)}: two pictures could not be compared by eye. Map the labels "
                          "to these names.")
-    further = [0.9 for is_there in (f0_hz is not None, timeline.dimensions) if is_there]   # pitch, dimensions
-    heights = (1, 1.5, *further, 1.7)
+    has_classes = not timeline.dimensions or tuple(timeline.labels) != ("unknown",)
+    parts = ((0.9, f0_hz is not None), (0.9, bool(timeline.dimensions)), (1.7, has_classes))
+    heights = (1, 1.5, *(height for height, is_there in parts if is_there))
     figure = new_figure(9.0, 1.57 * sum(heights))
     grid = figure.add_gridspec(len(heights), 2, width_ratios=(1, 0.14), height_ratios=heights)
     wave = figure.add_subplot(grid[0, 0])
-    spectrum, *between, emotions = (figure.add_subplot(grid[row, 0], sharex=wave) for row in range(1, len(heights)))
+    spectrum, *below = (figure.add_subplot(grid[row, 0], sharex=wave) for row in range(1, len(heights)))
     _draw_waveform(wave, waveform, sample_rate)
     if f0_hz is not None:
-        _draw_pitch(between[0], np.asarray(f0_hz), hop_seconds)
+        _draw_pitch(below[0], np.asarray(f0_hz), hop_seconds)
     image = _draw_mel(spectrum, mel, hop_seconds)
     side = figure.add_subplot(grid[1, 1])
     side.set_axis_off()
     figure.colorbar(image, cax=side.inset_axes((0, 0.05, 0.12, 0.9))).set_label("log power", fontsize=10)
     told = _told(timeline)
     if timeline.dimensions:
-        lines = _draw_dimensions(between[-1], told, timeline)
-        _legend(figure.add_subplot(grid[-2, 1]), lines, list(timeline.dimensions))
-    handles = _draw_emotions(emotions, told, timeline)
-    _legend(figure.add_subplot(grid[-1, 1]), handles[::-1], timeline.labels[::-1])
-    for axes in (wave, spectrum, *between):
+        row = -2 if has_classes else -1
+        lines = _draw_dimensions(below[row], told, timeline)
+        _legend(figure.add_subplot(grid[row, 1]), lines, list(timeline.dimensions))
+    if has_classes:
+        handles = _draw_emotions(below[-1], told, timeline)
+        _legend(figure.add_subplot(grid[-1, 1]), handles[::-1], timeline.labels[::-1])
+    for axes in (wave, spectrum, *below[:-1]):
         axes.tick_params(labelbottom=False)
     wave.set_xlim(0, timeline.duration_seconds)
-    _name_times(emotions, timeline.duration_seconds)
-    figure.align_ylabels((wave, spectrum, *between, emotions))
+    below[-1].set_xlabel("time (s)", fontsize=11)
+    _name_times(below[-1], timeline.duration_seconds)
+    figure.align_ylabels((wave, spectrum, *below))
     figure.draw_without_rendering()  # settles the layout: whether a name fits is known only then
-    _name_segments(emotions, told.bars)
+    if has_classes:
+        _name_segments(below[-1], told.bars)
     return save(figure, path, title)
 
 
@@ -287,7 +292,7 @@ def _draw_emotions(axes: Axes, told: Told, timeline: Timeline) -> list:
     axes.broken_barh(_silences(bars, end), (0, 100), facecolors="white", alpha=0.8, linewidth=0, zorder=3)
     axes.set_ylim(0, 126)
     axes.set_yticks(range(0, 101, 25))
-    plain(axes, ylabel="probability (%)", xlabel="time (s)")
+    plain(axes, ylabel="probability (%)")
     axes.spines["left"].set_bounds(0, 100)
     axes.yaxis.label.set_y(50 / 126)
     return handles

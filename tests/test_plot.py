@@ -116,6 +116,17 @@ def test_recording_draws_a_line_for_each_dimension_between_0_and_1(options, tmp_
     assert_readable(figure)
 
 
+def test_a_recording_of_a_model_of_dimensions_alone_shows_no_emotions(tmp_path):
+    drawn = timeline(130.0, 1, 24, ("arousal",))
+    drawn.labels = ("unknown",)
+    for segment in drawn.segments:
+        segment.label = "unknown"
+    figure = plot.recording(np.ones(16_000), 16_000, np.zeros((101, 64)), 0.01, drawn, tmp_path / "recording.png")
+    assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["amplitude", "mel band", "rating"]
+    assert figure.axes[2].get_xlabel() == "time (min:s)" and "unknown" not in written(figure)
+    assert_readable(figure)
+
+
 def test_dimensions_of_a_long_recording_are_drawn_as_means(tmp_path):
     figure = draw_recording(tmp_path / "long.png", 600.0, steps=14_400, dimensions=("arousal",))
     (panel,) = (axes for axes in figure.axes if axes.get_ylabel() == "rating")

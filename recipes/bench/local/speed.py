@@ -64,12 +64,11 @@ def emotion(threads: int, precision: str = "float32") -> Score:
     analyzer = Analyzer(device="cpu", threads=threads, precision=precision)
 
     def score(paths: list[Path]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            with scores.growing(Path(folder, "scores.csv"), analyzer, paths, {}) as table:
-                for chunk in scores.chunks(paths):
-                    for answer in analyzer.analyze(chunk):
-                        table.add(answer)
-                    table.settle(paths[: table.done + len(chunk)])
+        with tempfile.TemporaryDirectory() as folder, scores.growing(f"{folder}/s.csv", analyzer, paths) as table:
+            for chunk in scores.chunks(paths):
+                for answer in analyzer.analyze(chunk):
+                    table.add(answer)
+                table.settle(paths[: table.done + len(chunk)])
 
     return score
 
