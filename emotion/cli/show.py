@@ -11,6 +11,12 @@ from .arguments import command, computing, precise, share
 
 
 def add(commands) -> None:
+    _add_pictures(commands)
+    _add_files(commands)
+    _add_service(commands)
+
+
+def _add_pictures(commands) -> None:
     plot = command(commands, "plot", _plot, "Draw waveform, spectrogram, pitch and emotion timeline of one recording.")
     plot.add_argument("source", metavar="FILE", help="the recording")
     plot.add_argument("-o", "--output", metavar="PNG", help="default: FILE's name with .png, in the working directory")
@@ -32,6 +38,8 @@ def add(commands) -> None:
     explain.add_argument("--stop", type=float, metavar="SECONDS", help="end of that part")
     computing(explain)
 
+
+def _add_files(commands) -> None:
     export = command(commands, "export", _export, "Write a model as one ONNX file that needs no PyTorch to answer.")
     export.add_argument("model", metavar="MODEL", nargs="?", help="experiment folder or file (default: the bundled)")
     export.add_argument("-o", "--output", required=True, metavar="ONNX", help="such as model.onnx")
@@ -61,6 +69,8 @@ def add(commands) -> None:
     computing(report)
     precise(report)
 
+
+def _add_service(commands) -> None:
     serve = command(commands, "serve", _serve, "A page to try the model in a browser, and a JSON API beside it.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")

@@ -11,6 +11,12 @@ from .arguments import command, computing, numbers, positive, share
 
 
 def add(commands) -> None:
+    _add_train(commands)
+    _add_scores(commands)
+    _add_comparisons(commands)
+
+
+def _add_train(commands) -> None:
     train = command(commands, "train", _train, "Train a model; goes on where an interrupted training was.")
     train.add_argument("--conf", metavar="YAML", help="settings (default with --init: the network and features of that "
                        "model, the emotions of your data, a short training)")
@@ -39,6 +45,8 @@ def add(commands) -> None:
     )
     computing(train, model=False)
 
+
+def _add_scores(commands) -> None:
     calibrate = command(
         commands, "calibrate", _calibrate, "Fit the temperature of a trained model on the validation speakers."
     )
@@ -73,6 +81,8 @@ def add(commands) -> None:
     stress.add_argument("--allow-heard", action="store_true", help="also speakers that trained or validated the model")
     computing(stress, model=False)
 
+
+def _add_comparisons(commands) -> None:
     results = command(commands, "results", _results, "Table of results over folds and seeds.")
     results.add_argument("roots", metavar="ROOT", nargs="+", help="folder that holds fold*/seed*/posteriors.csv")
     results.add_argument("--table", default="posteriors.csv", metavar="NAME", help="default: posteriors.csv")
