@@ -1,6 +1,11 @@
 """Which emotion is in speech, when, and how sure: `from emotion import Analyzer`."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .analyzer import Analyzer
+    from .timeline import Segment, Timeline
 
 __version__ = "0.1.0"
 __all__ = ["Analyzer", "Segment", "Timeline", "__version__"]

@@ -65,7 +65,9 @@ class Corpus:
 
         Raises: FileNotFoundError if there is none.
         """
-        (tell, promised), first, again = self.telling(directory), {}, []
+        tell, promised = self.telling(directory)
+        first: dict[str, tuple[Path, Spoken]] = {}
+        again = []
         for path in audio.find(directory):
             spoken = tell(path.with_suffix(""))
             if spoken and spoken.name not in self.broken and first.setdefault(spoken.name, (path, spoken))[0] != path:
@@ -94,15 +96,15 @@ class Corpus:
                 if code not in names:
                     known = ", ".join(names)
                     raise LabelError(f"{path}: emotion {code!r} is not among {known}. Add it to {self.labels}.")
-            votes = Counter()
+            votes: Counter[str] = Counter()
             for code, count in spoken.votes.items():
                 votes[names[code]] += count
             start, stop = spoken.span
-            seconds = audio.duration(path) if stop is None else stop - start
+            seconds = audio.duration(path) if start is None or stop is None else stop - start
             speaker, name = self.prefix + spoken.speaker, re.sub(r"[^\w.+-]+", "-", spoken.name)
             result.append(datadir.Utterance(
                 f"{speaker}-{name}", speaker, str(path), names[spoken.code], start, stop, seconds,
-                sex=spoken.sex, votes=votes, **spoken.ratings,
+                sex=spoken.sex, votes=tuple(votes.items()), **spoken.ratings,
             ))
         return result
 
@@ -119,7 +121,7 @@ class Corpus:
 
     def compare(self, utterances: list[datadir.Utterance]) -> None:
         """Prints the files of each class beside the published number, and warns where they differ."""
-        published = Counter()
+        published: Counter[str] = Counter()
         for code, name in self.names().items():
             published[name] += self.published.get(code, 0)
         files = Counter(utterance.emotion for utterance in utterances)
@@ -140,20 +142,22 @@ class Corpus:
 
     def doubt(self, utterances: list[datadir.Utterance]) -> None:
         """Warns of rates and lengths that the published recordings do not have, and of speakers of one emotion."""
-        rates = Counter(map(sample_rate, utterances)) if self.rate else Counter()
-        if odd := sorted(rates.keys() - {self.rate, None}):
+        known = map(sample_rate, utterances) if self.rate else ()
+        rates = Counter(rate for rate in known if rate is not None)
+        if odd := sorted(rates.keys() - {self.rate}):
             count = sum(rates[rate] for rate in odd)
             warn(f"{count} of {len(utterances)} recordings are at {', '.join(map(str, odd))} Hz, published at "
                  f"{self.rate}: this copy was resampled, and whoever did it may have cut or mixed it too. Scores may "
                  "not compare with those on the published recordings: say so beside them.")
         if len(utterances) < ENOUGH:
             return
-        longest = max(utterance.duration_seconds for utterance in utterances)
-        equal = sum(utterance.duration_seconds > longest - 0.005 for utterance in utterances)
+        lengths = [seconds for u in utterances if (seconds := u.duration_seconds) is not None]
+        longest = max(lengths)
+        equal = sum(seconds > longest - 0.005 for seconds in lengths)
         if equal > 0.05 * len(utterances) and not self.cut:
             warn(f"{equal} of {len(utterances)} recordings last {longest:.2f} s and none longer: this copy was cut or "
                  "filled up to one length, and the end of what was said is gone. Fetch the published one.")
-        heard = defaultdict(Counter)
+        heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for utterance in utterances:
             heard[utterance.speaker][utterance.emotion] += 1
         single = sum(len(emotions) == 1 for emotions in heard.values())
@@ -227,9 +231,10 @@ def read_lines(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> li
 
     Raises: ValueError if one of the columns is missing.
     """
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        lines = csv.DictReader(file, delimiter=delimiter, quoting=quoting)
+        lines = csv.DictReader(
+            file, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        )
         if missing := set(columns) - set(lines.fieldnames or ()):
             raise ValueError(f"{path} has the columns {lines.fieldnames}, not {', '.join(sorted(missing))}: "
                              "nothing tells who speaks and how. Fetch the published table again.")

@@ -25,7 +25,8 @@ def deal(utterances: list[datadir.Utterance]) -> list[list[str]]:
 
     Raises: DataError for fewer than three speakers: train, valid and test need one each.
     """
-    counts, sexes = defaultdict(Counter), {}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    sexes = {}
     for u in utterances:
         counts[u.speaker][u.emotion] += 1
         sexes[u.speaker] = u.sex
@@ -36,7 +37,7 @@ def deal(utterances: list[datadir.Utterance]) -> list[list[str]]:
     for speaker, sex in sexes.items():
         weights[speaker][f"sex {sex}"] = 1
     total = sum(weights.values(), Counter())
-    folds = [(Counter(), []) for _ in range(min(MOST, len(counts)))]
+    folds: list[tuple[Counter[str], list[str]]] = [(Counter(), []) for _ in range(min(MOST, len(counts)))]
     for speaker in sorted(counts, key=lambda s: (-counts[s].total(), datadir.c_order(s))):
         def crowding(fold, own=weights[speaker]):
             held, speakers = fold
@@ -49,7 +50,8 @@ def deal(utterances: list[datadir.Utterance]) -> list[list[str]]:
 
 def parted(utterances: list[datadir.Utterance], table: Path) -> list[dict[str, list[str]]]:
     """One fold after a table of speakers. Raises: DataError where nobody is left to validate or to test."""
-    parts, fold = dict(datadir.read_table(table)), {"test": [], "valid": []}
+    parts = dict(datadir.read_table(table))
+    fold: dict[str, list[str]] = {"test": [], "valid": []}
     for speaker in sorted({u.speaker for u in utterances}, key=datadir.c_order):
         if parts[speaker] in fold:
             fold[parts[speaker]].append(speaker)

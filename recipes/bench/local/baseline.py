@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion import Analyzer, datadir, metrics
-from emotion.evaluate import recordings
+from emotion.evaluate import timelines
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=3, help="of neutral speech for each speaker (default: 3)")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    answers = defaultdict(list)   # by corpus: (class, probabilities without, probabilities with)
+    # by corpus: (class, probabilities without, probabilities with)
+    answers: defaultdict[str, list[tuple[int, np.ndarray, np.ndarray]]] = defaultdict(list)
     for exp, directory in (model.rsplit(":", 1) for model in options.models):
         analyzer = Analyzer(Path(exp))
         speakers = defaultdict(list)
@@ -39,7 +40,7 @@ def main() -> None:
             scored = [utterance for utterance in utterances if utterance not in enrolled]
             paths = [str(utterance.wav) for utterance in scored]
             corpus = re.split(r"[\dA-Z]", speaker)[0]
-            without = [answer.probabilities for answer in analyzer.run(recordings(scored, analyzer))]
+            without = [answer.probabilities for answer in timelines(scored, analyzer)]
             known = [answer.probabilities for answer in analyzer.analyze(paths, speaker=speaker)]
             answers[corpus] += zip(analyzer.checkpoint.scheme.indices(u.emotion for u in scored), without, known)
     print("| corpus | utterances | UAR % without | with | NLL without | with |")

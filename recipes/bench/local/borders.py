@@ -33,7 +33,7 @@ def pairs(directory: str, count: int, rng: np.random.Generator) -> list[tuple[da
         speakers.setdefault(utterance.speaker, []).append(utterance)
     chosen = []
     for utterances in speakers.values():
-        own = []
+        own: list[tuple[datadir.Utterance, datadir.Utterance]] = []
         while len(own) < count:
             first, second = (utterances[i] for i in rng.choice(len(utterances), 2, replace=False))
             if first.emotion != second.emotion:

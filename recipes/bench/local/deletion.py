@@ -20,7 +20,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="EXP:DATA_DIR")
     options = parser.parse_args()
-    rng, curves = np.random.default_rng(0), {"relevance": [], "random": []}
+    rng = np.random.default_rng(0)
+    curves: dict[str, list[np.ndarray]] = {"relevance": [], "random": []}
     for exp, directory in (model.rsplit(":", 1) for model in options.models):
         analyzer, utterances = Analyzer(Path(exp)), datadir.read(directory)
         if heard := {*analyzer.checkpoint.train_speakers} & {utterance.speaker for utterance in utterances}:

@@ -110,7 +110,9 @@ def waveforms_of(utterances: list[datadir.Utterance], sample_rate: int) -> list[
     return [audio.read(datadir.open_wav(one), sample_rate) for one in utterances]
 
 
-def ask(answerers: dict, tallies: dict[str, Tally], waveforms: list[np.ndarray], rate: int) -> tuple[float, float]:
+def ask(
+    answerers: dict[str, Engine | Exported], tallies: dict[str, Tally], waveforms: list[np.ndarray], rate: int,
+) -> tuple[float, float]:
     """All recordings one by one, then windows of them in batches; the seconds of audio in each.
 
     The answerers take turns in an order that changes: whoever comes after PyTorch finds an empty cache.
@@ -122,7 +124,8 @@ def ask(answerers: dict, tallies: dict[str, Tally], waveforms: list[np.ndarray],
             answer = answerers[name].answer(waveform[None], np.array([len(waveform)]))
             tallies[name].seconds += time.process_time() - started
             tallies[name].probabilities.append(answer.probabilities[0])
-            tallies[name].speech.append(answer.speech[0] > 0.5)
+            if answer.speech is not None:
+                tallies[name].speech.append(answer.speech[0] > 0.5)
     window, joined = round(WINDOW_SECONDS * rate), np.concatenate(waveforms)
     batches = joined[: len(joined) // (BATCH * window) * BATCH * window].reshape(-1, BATCH, window)[:MOST_BATCHES]
     for batch in batches:
@@ -139,7 +142,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)   # of onnxruntime's quantisation
-    tallies, targets, heard = defaultdict(Tally), [], np.zeros(2)
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    targets, heard = [], np.zeros(2)
     for source, test, train in (model.rsplit(":", 2) for model in options.models):
         model, utterances, calibrating = checkpoint.read(source), datadir.read(test), datadir.read(train)
         calibrating = calibrating[:: max(1, len(calibrating) // CALIBRATED_ON)]
@@ -150,7 +154,7 @@ def main() -> None:
             paths = variants(model, Path(folder), waveforms_of(calibrating, rate))
             for name, path in paths.items():
                 tallies[name].file_bytes = path.stat().st_size
-            answerers = {"PyTorch": Engine(model, "cpu")}
+            answerers: dict[str, Engine | Exported] = {"PyTorch": Engine(model, "cpu")}
             answerers |= {name: Exported(path, num_threads=1) for name, path in paths.items()}
             heard += ask(answerers, tallies, waveforms_of(utterances, rate), rate)
         targets += [model.labels.index(model.scheme.mapping[one.emotion]) for one in utterances]

@@ -35,7 +35,7 @@ def main() -> None:
                     voice = voices[rng.integers(len(voices))][:left]
                     file.write(voice)
                     left -= len(voice)
-            command = [sys.executable, "-m", "emotion", "score", path, "-o", f"{folder}/scores.csv", "--threads", "1"]
+            command = [sys.executable, "-m", "emotion", "score", str(path), "-o", f"{path}.csv", "--threads", "1"]
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             _, status, used = os.wait4(process.pid, 0)   # of this child alone
         if status:

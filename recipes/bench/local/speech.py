@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Which speech detector? Real speech with pauses, noise and music added at known levels; each detector's misses.
 
-    local/speech.py RECORDINGS...     files and folders of clean speech; needs webrtcvad-wheels beside the toolkit
+    local/speech.py RECORDINGS...     files and folders of clean speech
+
+WebRTC's is left out where it is not installed: pip install webrtcvad-wheels.
 
 Where speech is, is told by the power of the clean recordings: within 35 dB of each one's loudest moment, pauses of a
 quarter second bridged. Prints a Markdown table: percent of speech missed / of pauses taken for speech, and seconds of
@@ -9,6 +11,7 @@ audio a second of one thread.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,8 @@ import numpy as np
 import torch
 
 from emotion import audio
-from emotion.speech import CHUNK_SECONDS, SpeechDetector
+from emotion.detector import SpeechDetector
+from emotion.speech import CHUNK_SECONDS
 
 RATE, FRAME = 16_000, 160   # the truth is told every 10 ms
 BRIDGE_FRAMES = 25
@@ -42,8 +46,8 @@ def bridged(on: np.ndarray, frames: int) -> np.ndarray:
 def talk(paths: list[Path], rng: np.random.Generator, count: int = 25) -> tuple[np.ndarray, np.ndarray]:
     """Recordings, equally loud, with pauses of 1 to 2 s between. Shape: (samples,), (frames,)."""
     parts, on = [], []
-    for path in rng.choice(paths, min(count, len(paths)), replace=False):
-        waveform = loud(audio.read(path, RATE))
+    for i in rng.choice(len(paths), min(count, len(paths)), replace=False):
+        waveform = loud(audio.read(paths[i], RATE))
         waveform = waveform[: len(waveform) // FRAME * FRAME]
         pause = int(rng.uniform(100, 200))
         parts += [waveform, np.zeros(pause * FRAME, np.float32)]
@@ -62,7 +66,8 @@ def noise(kind: str, samples: int, paths: list[Path], rng: np.random.Generator) 
         spectrum = np.fft.rfft(rng.normal(size=samples))
         return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), samples)
     if kind == "babble":
-        return sum(np.roll(np.resize(talk(paths, rng)[0], samples), rng.integers(samples)) for _ in range(8))
+        voices = [np.roll(np.resize(talk(paths, rng)[0], samples), rng.integers(samples)) for _ in range(8)]
+        return np.sum(voices, axis=0)
     return music(samples, rng)
 
 
@@ -147,7 +152,12 @@ def main() -> None:
     print("|", " | ".join(["detector", *scenes, "music alone", "s/s"]), "|")
     print("|---" * (len(scenes) + 3) + "|")
     for name, (make, seconds) in DETECTORS.items():
-        detect, started, cells = make(), time.process_time(), []
+        try:
+            detect = make()
+        except ModuleNotFoundError as error:
+            print(f"left out: {name}: {error}", file=sys.stderr)
+            continue
+        started, cells = time.process_time(), []
         for waveform, on in scenes.values():
             found = detect(waveform)
             frames = (np.arange(len(on)) * 0.01 / seconds).astype(int).clip(0, len(found) - 1)

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -204,20 +203,17 @@ def emotion_same(folder: Path) -> tuple[int, Epoch]:
     """The network of the other ways as one more model of emotion."""
     import torch
 
-    from emotion.models import MODELS, Output
+    from emotion.heads import HeadConfig
+    from emotion.models import MODELS, Inputs, Network, Output
 
-    @dataclass(frozen=True)
-    class Empty:
-        pass
+    class Same(Network):
+        Config, uses_prosody = HeadConfig, False
 
-    class Same(torch.nn.Module):
-        Config, uses_prosody = Empty, False
+        def __init__(self, inputs: Inputs, num_classes: int, config: HeadConfig):
+            super().__init__(inputs, num_classes, config)
+            self.network = network()
 
-        def __init__(self, inputs, num_classes: int, config: Empty):
-            super().__init__()
-            self.config, self.network = config, network()
-
-        def forward(self, mel, prosody, lengths) -> Output:
+        def forward(self, mel: torch.Tensor, prosody: None, lengths: torch.Tensor) -> Output:
             logits = self.network(mel).float()
             return Output(logits, logits[:, None], torch.ones_like(lengths), torch.ones(len(mel), 1), {})
 
@@ -259,7 +255,7 @@ def write(recordings: Path, folder: Path, wanted: int) -> None:
     names, utterances = labels.scheme("ravdess8").classes, []
     for i, path in enumerate(paths[: wanted + CLASSES]):
         waveform = audio.read(path, RATE)[: SECONDS * RATE]
-        speaker = "train" if i < wanted else "valid"
+        speaker = "valid" if i >= wanted else "train1" if i < BATCH else "train2"   # training refuses one alone
         wav = folder / f"{speaker}-{i:05}.wav"
         soundfile.write(wav, np.pad(waveform, (0, SECONDS * RATE - len(waveform))), RATE, subtype="PCM_16")
         utterances.append(datadir.Utterance(wav.stem, speaker, str(wav), names[i % CLASSES]))
@@ -270,22 +266,22 @@ def write(recordings: Path, folder: Path, wanted: int) -> None:
 
 
 def work(way: str, folder: Path) -> None:
-    """Load, then train for an epoch for each line on standard input."""
+    """Load, then train for an epoch on each part that is named on standard input."""
     parameters, epoch = WAYS[way](folder)
     epoch("warm")
     print(READY, flush=True)
-    for _ in sys.stdin:
-        print(parameters, *epoch("train"), flush=True)
+    for line in sys.stdin:
+        print(parameters, *epoch(line.strip()), flush=True)
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Parameters, median seconds and median loss of each way. In a round each takes its turn, loaded anew."""
-    seen: dict[str, list[tuple[float, ...]]] = {}
+    seen: dict[str, list[list[float]]] = {}
     for _ in range(rounds):
         for way in WAYS:
             with worker(__file__, way, folder) as ask:
                 if ask is not None:
-                    seen.setdefault(way, []).append(ask())
+                    seen.setdefault(way, []).append(ask("train"))
     return {way: [statistics.median(column) for column in zip(*rows)] for way, rows in seen.items()}
 
 

@@ -19,13 +19,15 @@ def worker(script: str, way: str, folder: Path) -> Iterator[Callable[[object], l
         [sys.executable, script, "--way", way, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    assert process.stdout is not None   # it is a pipe
+    answers = process.stdout
 
-    def ask(question: object = "") -> list[float]:
+    def ask(question: object) -> list[float]:
         print(question, file=process.stdin, flush=True)
-        return [float(word) for word in process.stdout.readline().split()]
+        return [float(word) for word in answers.readline().split()]
 
     try:
-        if process.stdout.readline().strip() == READY:
+        if answers.readline().strip() == READY:
             yield ask
         else:
             error = process.communicate()[1].strip().splitlines()

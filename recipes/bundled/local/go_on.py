@@ -107,7 +107,7 @@ def told(
 ) -> str:
     """The card: what stood there of data and folds, and what the training since has changed."""
     card, passed = model.card, [f"{result.passed} of {len(result.checks)}" for result in strained]
-    now, gap = calibrated[NOW], compare.compare(*([said] for said in raw.values())).uar
+    now, gap = calibrated[NOW], compare.compare([raw[BEFORE]], [raw[NOW]]).uar
     right = metrics.war(now.targets, now.probabilities.argmax(1))
     size = sum(weight.numel() for weight in model.model.parameters())
     return "\n".join([

@@ -9,6 +9,7 @@ into utt2votes.
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,10 +37,10 @@ class CremaD(NamedCorpus):
 
         return tell_with_votes, promised
 
-    def votes(self, directory: Path) -> dict[str, Counter]:
+    def votes(self, directory: Path) -> Mapping[str, Counter[str]]:
         """{recording: {letter of the emotion: listeners}}; the table may lie above AudioWAV. None without it."""
         table = find(directory, "finishedResponses.csv") or find(directory.parent, "finishedResponses.csv")
-        heard = defaultdict(Counter)
+        heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
         if table:
             for line in read_lines(table, ("queryType", "clipName", "respEmo")):
                 if line["queryType"] == VOICE_ONLY:

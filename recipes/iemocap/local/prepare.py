@@ -9,6 +9,7 @@ session and with the sex of the one who wears the markers: the talker is the let
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ RECIPE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(RECIPE.parent))
 
 from corpus import Corpus, Spoken, Telling, prepare, rescaled  # noqa: E402
+
+from emotion import datadir  # noqa: E402
 
 TURN = re.compile(
     r"\[[\d.]+ - [\d.]+\]\t(?P<name>(?P<session>Ses\d\d)[FM]_(?P<kind>impro|script)\w+_(?P<talker>[FM])\w*\d)\t"
@@ -33,30 +36,29 @@ class Iemocap(Corpus):
     def telling(self, directory: Path) -> tuple[Telling, set[str]]:
         spoken = {}
         for path in sorted(directory.rglob("EmoEvaluation/Ses*.txt")):
-            for turn in turns(path.read_text(encoding="utf-8", errors="replace")):
+            for turn, votes in turns(path.read_text(encoding="utf-8", errors="replace")):
                 if turn["kind"] in KINDS[self.kind]:
                     name, talker = turn["name"], turn["talker"]
                     ratings = {key: rescaled(float(turn[key]), *SCALE) for key in ("arousal", "valence", "dominance")}
-                    spoken[name] = Spoken(name, turn["session"] + talker, turn["code"], talker.lower(), turn["votes"],
-                                          ratings)
+                    spoken[name] = Spoken(name, turn["session"] + talker, turn["code"], talker.lower(), votes, ratings)
         if not spoken:
             raise FileNotFoundError(f"{directory} holds no EmoEvaluation/Ses01F_impro01.txt or the like, with turns of "
                                     f"kind {self.kind}. Give {self.home}, or any parent of it.")
         return lambda path: spoken.get(path.name), set(spoken)
 
-    def compare(self, utterances):
-        part = {"published": {}} if self.kind != "all" else {}
-        super(Iemocap, replace(self, **part)).compare(utterances)
+    def compare(self, utterances: list[datadir.Utterance]) -> None:
+        corpus = self if self.kind == "all" else replace(self, published={})
+        super(Iemocap, corpus).compare(utterances)
 
 
-def turns(text: str):
+def turns(text: str) -> Iterator[tuple[re.Match[str], Counter[str]]]:
     """Each turn of an evaluation file, with the votes of its listeners: those who chose two emotions vote for both."""
     for block in re.split(r"\n(?=\[)", text):
         if match := TURN.match(block):
-            votes = Counter()
+            votes: Counter[str] = Counter()
             for vote in VOTE.finditer(block):
                 votes.update(choice.strip().lower() for choice in vote["choices"].split(";") if choice.strip())
-            yield {**match.groupdict(), "votes": votes}
+            yield match, votes
 
 
 CORPUS = Iemocap(

@@ -235,7 +235,8 @@ def segments(num_syllables: int, cues: Cues, rng: np.random.Generator) -> tuple[
     Shape:  -> (segments, 7): relative duration, voicing, noise, its centre in Hz, F1, F2, F3;
             (segments,): which syllable.
     """
-    rows, syllables = [], []
+    rows: list[tuple[float, ...]] = []
+    syllables: list[int] = []
     for syllable in range(num_syllables):
         if rng.random() < 0.9:
             parts, locus = CONSONANTS[rng.integers(len(CONSONANTS))]

@@ -34,12 +34,14 @@ class MspPodcast(Corpus):
     parts: dict[str, str] = field(default_factory=dict)   # of each speaker; known once the table is read
 
     def telling(self, directory: Path) -> tuple[Telling, set[str]]:
-        lines, part_of = self.lines(directory), {}
+        lines = self.lines(directory)
+        part_of: dict[str, str] = {}
         for part in ("test", "valid", "train"):   # a speaker of two parts is of the first
             for line in lines:
                 if line["part"] == part and not nobody(line["SpkrID"]):
                     part_of.setdefault(line["SpkrID"], part)
-        votes, spoken, left = self.votes(directory), {}, Counter()
+        votes, spoken = self.votes(directory), {}
+        left: Counter[str] = Counter()
         for line in lines:
             speaker, part, name = line["SpkrID"], line["part"], Path(line["FileName"]).stem
             if nobody(speaker) and (part != "train" or self.unknown == "leave"):
@@ -62,9 +64,10 @@ class MspPodcast(Corpus):
         lines, parts = read_lines(self.find_table(directory, TABLE), COLUMNS), {**PARTS, self.test: "test"}
         return [{**line, "part": parts[line["Split_Set"]]} for line in lines if line["Split_Set"] in parts]
 
-    def votes(self, directory: Path) -> Mapping[str, Counter]:
+    def votes(self, directory: Path) -> Mapping[str, Counter[str]]:
         """{file: {word: listeners}} of a column EmoClass_Major, or of one with `worker; word; ...; A:4; V:3; D:5`."""
-        heard, path = defaultdict(Counter), find(directory, "labels_detailed.csv")
+        heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        path = find(directory, "labels_detailed.csv")
         for line in read_lines(path, ("FileName",)) if path else ():
             word = line.get("EmoClass_Major")
             if word is None:

@@ -88,7 +88,7 @@ def choose(fold: Fold, complexities: Sequence[float] = COMPLEXITIES) -> tuple[SV
         svms[complexity] = svm.fit(fold.products["train"], fold.targets["train"])
         answers = decisions(svm, fold.products["valid"]).argmax(axis=1)
         scores[complexity] = metrics.uar(fold.targets["valid"], answers, len(fold.labels))
-    return svms[max(scores, key=scores.get)], scores   # max takes the first of equals
+    return svms[max(scores, key=scores.__getitem__)], scores   # max takes the first of equals
 
 
 def probabilities(svm: SVC, fold: Fold) -> tuple[np.ndarray, float]:

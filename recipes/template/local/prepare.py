@@ -16,7 +16,7 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from corpus import SEXES, Corpus, Spoken, prepare, read_lines, rescaled  # noqa:
 from emotion import audio, datadir  # noqa: E402
 from emotion.labels import DIMENSIONS  # noqa: E402
 
+# file, name or None, speaker, label, sex, span in seconds or none, ratings
+Row = tuple[str, str | None, str, str, str, tuple[float | None, float | None], Mapping[str, float]]
 HINT = "(?P<label>[^/]+)/(?P<speaker>[^/_]+)_[^/]*"
 
 
@@ -52,6 +54,7 @@ class OwnCorpus(Corpus):
 
     def rows(self, source: Path) -> Iterator[tuple[str, Spoken]]:
         """(file, what is spoken there) of each utterance; ids are file names, or paths where these repeat."""
+        rows: Iterable[Row]
         if source.suffix in (".csv", ".tsv"):
             rows = self.told(source, read_lines(source, (), "\t" if source.suffix == ".tsv" else ","))
         elif source.suffix == ".jsonl":
@@ -71,15 +74,16 @@ class OwnCorpus(Corpus):
                 path = Path(file)
                 name = path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix().strip("/")
                 name += "" if span[0] is None else f"-{span[0]:.2f}-{span[1]:.2f}"
-            speaker, sex = re.sub(r"[^\w.+-]+", "_", speaker), SEXES.get(sex.lower())
-            yield file, Spoken(name, speaker, label, sex, ratings=ratings, span=span)
+            speaker = re.sub(r"[^\w.+-]+", "_", speaker)
+            yield file, Spoken(name, speaker, label, SEXES.get(sex.lower()), ratings=ratings, span=span)
 
-    def told(self, source: Path, lines) -> Iterator[tuple]:
+    def told(self, source: Path, entries: Iterable[Mapping[str, object]]) -> Iterator[Row]:
         """Rows of a table."""
-        for number, line in enumerate(lines, 1):
-            line = {key: "" if value is None else str(value).strip() for key, value in line.items()}
-            values = [line.get(column, "") for column in (self.file_column, self.speaker_column, self.label_column)]
-            if not all(values):
+        columns = (self.file_column, self.speaker_column, self.label_column)
+        for number, entry in enumerate(entries, 1):
+            line = {key: "" if value is None else str(value).strip() for key, value in entry.items()}
+            file, speaker, label = (line.get(column, "") for column in columns)
+            if not (file and speaker and label):
                 raise ValueError(
                     f"{source}: entry {number} does not tell {self.file_column}, {self.speaker_column} and "
                     f"{self.label_column}; it has {', '.join(line)}. Name your columns with --file-column, "
@@ -87,10 +91,10 @@ class OwnCorpus(Corpus):
                 )
             start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
             span = (None, None) if end is None else (start or 0.0, end)
-            ratings = self.rated(line, f"{source}: entry {number}, {values[0]}")
-            yield values[0], None, *values[1:], line.get(self.sex_column, ""), span, ratings
+            ratings = self.rated(line, f"{source}: entry {number}, {file}")
+            yield file, None, speaker, label, line.get(self.sex_column, ""), span, ratings
 
-    def named(self, source: Path) -> Iterator[tuple]:
+    def named(self, source: Path) -> Iterator[Row]:
         """Rows of a folder, by the paths below it."""
         pattern = re.compile(self.pattern)
         if missing := {"label", "speaker"} - pattern.groupindex.keys():
@@ -105,7 +109,7 @@ class OwnCorpus(Corpus):
             found = match.groupdict()
             yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None), {}
 
-    def kaldi(self, source: Path) -> Iterator[tuple]:
+    def kaldi(self, source: Path) -> Iterator[Row]:
         """Rows of a Kaldi directory, whatever its labels."""
         tables = {path.name: dict(datadir.read_table(path)) for path in source.iterdir() if path.is_file()}
         if missing := {"utt2spk", "utt2emotion"} - tables.keys():
@@ -149,10 +153,11 @@ class OwnCorpus(Corpus):
 def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
     """Lines of the table that has the labels, with what other tables tell of the same file."""
     tables = [read_lines(path, ()) for path in sorted(source.glob("db.*.csv"))]
-    of_file, labelled = {}, []
+    of_file: dict[str, dict[str, str]] = {}
+    labelled: list[dict[str, str]] = []
     for lines in tables:
         for line in lines:
-            of_file.setdefault(line.get("file"), {}).update(
+            of_file.setdefault(line.get("file", ""), {}).update(
                 {key: value for key, value in line.items() if key not in ("start", "end")}
             )
         if lines and label_column in lines[0]:
