@@ -68,18 +68,21 @@ def _curves(answer: Timeline, ratings: np.ndarray, top: int) -> str:
 
     Shape: ratings (steps, dimensions).   top: where they begin, in pixels.
     """
-    times, spoken = answer.step_times, np.zeros(len(answer.step_times), bool)
-    for part in answer.segments:
-        first, last = np.searchsorted(times, (part.start_seconds, part.end_seconds))
-        spoken[first:last] = True
-    lines, move = dict.fromkeys(answer.dimensions, ""), True
-    for steps in np.array_split(np.arange(len(times)), min(len(times), MOST_POINTS)):
-        if (heard := steps[spoken[steps]]).size:
-            x = f"{1000 * times[heard].mean() / answer.duration_seconds:.0f}"
-            for name, value in zip(lines, ratings[heard].mean(0)):
+    order = np.argsort(answer.step_times, kind="stable")   # speakers at once: steps of one stand between another's
+    times, ratings = answer.step_times[order], ratings[order]
+    spoken = np.any([(times >= part.start_seconds) & (times < part.end_seconds) for part in answer.segments]
+                    or [np.zeros(len(times), bool)], axis=0)
+    gap = 1.5 * np.median(np.diff(times)) if len(times) > 1 else 0.0
+    runs = np.split(np.arange(len(times)), np.flatnonzero((np.diff(times) > gap) | np.diff(spoken)) + 1)
+    size = -(-len(times) // MOST_POINTS)
+    lines = dict.fromkeys(answer.dimensions, "")
+    for run in (run for run in runs if spoken[run].all() and run.size):
+        for place in range(0, len(run), size):
+            steps = run[place : place + size]
+            x = f"{1000 * times[steps].mean() / answer.duration_seconds:.0f}"
+            for name, value in zip(lines, ratings[steps].mean(0)):
                 y = f"{100 - 100 * value:.0f}"
-                lines[name] += f"M{x} {y}h0" if move else f"L{x} {y}"   # h0: a point, where no line begins
-        move = not heard.size
+                lines[name] += f"L{x} {y}" if place else f"M{x} {y}h0"   # h0: a point, where no line begins
     drawn = "".join(f'<path class="{name}" d="{line}"/>' for name, line in lines.items())
     return (f'<svg class="curves" y="{top}" height="{CURVES_HEIGHT}" viewBox="0 0 1000 100" preserveAspectRatio="none">'
             f'<line x2="1000" y1="50" y2="50"/>{drawn}</svg>')

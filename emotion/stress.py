@@ -71,6 +71,7 @@ class Stress:
     labels: tuple[str, ...]
     num_utterances: int
     num_speakers: int
+    heard: tuple[str, ...] = ()   # speakers that trained or validated a model which was tested on them
 
     @property
     def passed(self) -> int:
@@ -79,7 +80,7 @@ class Stress:
     def to_dict(self) -> dict:
         return {
             "models": self.models, "data": self.data, "labels": self.labels, "utterances": self.num_utterances,
-            "speakers": self.num_speakers, "passed": self.passed, "tests": len(self.checks),
+            "speakers": self.num_speakers, "heard": self.heard, "passed": self.passed, "tests": len(self.checks),
             "checks": [check.to_dict() for check in self.checks],
         }
 
@@ -122,16 +123,18 @@ def stress(
 ) -> Stress:
     """Test models, each on a data directory of speakers that it never heard; folds are pooled.
 
-    told: is given a line for each step.
+    told: is given a line for each step.   allow_heard: also on others, who are named in the result.
     Raises: DataError where a model has heard a speaker in training or validation, unless allowed; where models differ
     in their classes, or audio cannot be read.
     """
-    parts, models = [], []
+    parts, models, not_new = [], [], set()
     for model, directory in pairs:
         model = model if isinstance(model, Checkpoint) else checkpoint.read(model)
         utterances = datadir.read(directory)
+        known = (*model.train_speakers, *model.valid_speakers)
         if not allow_heard:
-            refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
+            refuse_heard(utterances, known)
+        not_new |= {u.speaker for u in utterances} & set(known)
         parts.append(_asked(Analyzer(model, device, threads=threads), utterances, told))
         models.append(model.fingerprint)
     if len({part.labels for part in parts}) > 1:
@@ -140,7 +143,7 @@ def stress(
     checks = (*_correctness(answers), *_robustness(answers), *_fairness(answers))
     return Stress(
         checks, tuple(models), tuple(str(directory) for _, directory in pairs), answers.labels,
-        len(answers.targets), len(set(answers.speakers)),
+        len(answers.targets), len(set(answers.speakers)), tuple(sorted(not_new)),
     )
 
 
@@ -322,7 +325,10 @@ def _page(result: Stress) -> str:
         "speakers": f"{result.num_speakers}", "data": ", ".join(result.data), "model": ", ".join(result.models),
     }
     return string.Template(template).substitute(
-        policy=page.policy(template),
+        policy=page.policy(template), voices=page.escaped(
+            f"It has heard {datadir.few(result.heard)} before: that says little of new voices." if result.heard
+            else "The speakers are ones that it never heard."
+        ),
         totals="\n".join(f"<div><dt>{name}</dt><dd>{page.escaped(text)}</dd></div>" for name, text in told.items()),
         groups="\n".join(_section(group, [c for c in result.checks if c.group == group]) for group in groups),
     )

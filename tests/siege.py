@@ -168,6 +168,10 @@ def siege(model: str | None, seconds: float, clients: int, seed: int = 1) -> dic
         for _ in range(10):
             time.sleep(seconds / 10)
             memory.append(round(resident_mb(pid)))
+        for _ in range(100):   # a slow machine may not have got to all kinds yet
+            if attack.told.keys() >= {kind.__name__ for kind in attack.kinds}:
+                break
+            time.sleep(0.2)
         attack.end.set()
         for thread in threads:
             thread.join()

@@ -314,6 +314,17 @@ def test_lines_follow_the_dimensions_while_somebody_speaks(felt, tmp_path):
         "0:01.0 \u2013 0:02.0 fear 0.75, valence 0.50, arousal 0.50"]
 
 
+def test_lines_end_where_turns_end_and_go_forward_where_two_speak_at_once(felt, tmp_path):
+    turns = (Segment(0.0, 2.0, "anger", 0.5, (), "Ann"), Segment(8.0, 10.0, "fear", 0.5, (), "Bob"),
+             Segment(8.5, 9.5, "fear", 0.5, (), "Ann"))
+    given = rated(answer("a.wav", duration_seconds=10.0, segments=turns), 0.5, 0.5, [(0.5, 0.5)] * 6)
+    times = np.array([0.5, 1.5, 8.5, 9.5, 8.6, 9.4])   # of one turn after the other
+    (line,) = made([replace(given, step_times=times)], felt, tmp_path / "report.html").rows[0].all("td", "line")
+    for path in line.all("path"):
+        assert re.findall(r"([ML])(\d+)", path.attributes["d"]) == [
+            ("M", "50"), ("L", "150"), ("M", "850"), ("L", "860"), ("L", "940"), ("L", "950")]
+
+
 def test_of_many_steps_a_line_has_means(felt, tmp_path):
     steps = np.random.default_rng(1).uniform(size=(60_000, 2)) * [1.0, 0.0] + [0.0, 0.3]
     spoken = answer("a.wav", duration_seconds=3600.0, segments=(Segment(0.0, 3600.0, "anger", 0.5, ()),))

@@ -886,4 +886,4 @@ def test_good_requests_are_answered_among_bad_ones_and_nothing_is_left(analyzer,
     checkpoint.write(analyzer.checkpoint, tmp_path / checkpoint.FILE_NAME)
     told = siege(str(tmp_path / checkpoint.FILE_NAME), seconds=4, clients=4)
     assert told["wrong"] == [] and told["files_left"] == []
-    assert told["requests"]["well"] and len(told["requests"]) > 1   # a busy machine gets to few
+    assert told["requests"].keys() >= {"well", "huge", "slow", "hostile", "malformed", "away"}

@@ -180,7 +180,11 @@ def test_unless_it_is_allowed(tmp_path, capsys):
     asked = ["stress", str(tmp_path / "model.safetensors"), directory, "-o", str(tmp_path / "r.json")]
     assert main(asked) == 1 and "would say nothing" in capsys.readouterr().err
     assert main([*asked, "--allow-heard"]) == 0
-    assert json.loads((tmp_path / "r.json").read_text())["models"] == [model.fingerprint]
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["models"] == [model.fingerprint] and told["heard"] == ["a"]
+    page = stress._page(Stress((), (), (), LABELS, 4, 2, ("a",)))
+    assert "has heard a before" in page and "never heard" not in page
+    assert "never heard" in stress._page(Stress((), (), (), LABELS, 4, 2))
 
 
 def test_a_fold_without_test_speakers_is_named(tmp_path):

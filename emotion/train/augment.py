@@ -299,6 +299,7 @@ def features(
     """Warp, shift of the bands, then SpecAugment, on normalised features: masked regions take the mean, 0.
 
     A stretch of time is masked in both: prosody would tell what the spectrogram hides, and be all that is learnt from.
+    Its contours are not normalised, and take their mean over the utterance.
 
     Shape: mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,) -> the two.
     Source: Park et al. 2019, SpecAugment.
@@ -308,15 +309,21 @@ def features(
     if config.band_shift:
         mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
     longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))
+    means = None if prosody is None else _means(prosody, lengths)
     for _ in range(config.time_masks):
         kept = _stretch(longest, lengths, mel.shape[2])[:, :, None]
         mel = mel * kept[:, None]
-        prosody = None if prosody is None else prosody * kept
+        prosody = None if prosody is None else torch.where(kept > 0, prosody, means)
     bands = torch.full_like(lengths, mel.shape[3])
     widest = torch.full_like(lengths, min(config.band_mask_bands, mel.shape[3] // 2))
     for _ in range(config.band_masks):
         mel = mel * _stretch(widest, bands, mel.shape[3])[:, None, None, :]
     return mel, prosody
+
+
+def _means(prosody: Tensor, lengths: Tensor) -> Tensor:
+    """Of each contour over true frames. Shape: (batch, frames, contours), (batch,) -> (batch, 1, contours)."""
+    return clear(prosody[:, None], lengths)[:, 0].sum(1, keepdim=True) / lengths[:, None, None]
 
 
 def warp_bands(mel: Tensor, factors: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 #   ./run.sh --ravdess DIR --emodb DIR --nemo DIR                    six folds over the speakers
 #   ./run.sh --ravdess DIR --emodb DIR --nemo DIR --stop-stage 7     and all that the shipped model takes: one cosine,
 #   ./run.sh --stage 2 --stop-stage 8 --conf conf/restarted.yaml --from serial         and a second from where it ended
+#   ./run.sh --stage 9 --stop-stage 9 --conf conf/sturdy.yaml        a third, of the packaged model alone
 #
 # --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results of the six folds,
 #                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card,
@@ -17,7 +18,7 @@
 # --device D     auto, cpu, cuda or mps
 # --devices N    for one training, of each machine
 # --nodes M      machines for one training; 2 and more need Slurm (../cmd.sh)
-# --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped}/..., with their logs
+# --exp DIR      experiments go to DIR/<conf>/{six,corpora,shipped,onward}/..., with their logs
 #
 # Stages 8 and 9 write emotion/pretrained/model.safetensors and its card; only they touch the package.
 set -euo pipefail
@@ -94,5 +95,5 @@ if stage 9 "go on from the packaged model: train, take its place"; then
     --valid data/shipped/valid --exp "$dir" --seed "$seed" --device "$device" --devices "$devices" --nodes "$nodes" \
     --init bundled
   finish
-  local/go_on.py "$dir" data/shipped/valid ../../emotion/pretrained
+  local/go_on.py "$dir" data/shipped/valid ../../emotion/pretrained --what "$(sed -n '1s/^# *//p' "$conf")"
 fi

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 
@@ -118,14 +119,20 @@ def test_a_model_that_went_on_takes_the_place_of_the_one_before_and_its_card_tel
     test_the_card_says_what_the_fold_models_reached_and_the_model_is_calibrated_by_them(pack, tmp_path, monkeypatch)
     out, before = tmp_path / "out", checkpoint.read(tmp_path / "out")
     folds = (out / "CARD.md").read_text(encoding="utf-8").split("## ")[2]
-    monkeypatch.setattr("sys.argv", ["go_on.py", str(tmp_path / "next"), str(tmp_path / "valid"), str(out)])
+    monkeypatch.setattr("sys.argv", ["go_on.py", str(tmp_path / "next"), str(tmp_path / "valid"), str(out),
+                                     "--what", "It adds rain."])
     speakers = ("ravdess03", "emodb03", "nemoMP0")
     checkpoint.write(dataclasses.replace(before, valid_speakers=speakers), out / checkpoint.FILE_NAME)
     experiment(tmp_path / "next", None)
     datadir.write(tmp_path / "valid", [Utterance(f"{s}-a", s, "x.wav", "anger") for s in speakers])
+    with pytest.raises(SystemExit, match="did not begin at the model in"):
+        go_on.main()
+    after = checkpoint.read(tmp_path / "next")
+    after = dataclasses.replace(after, card={**after.card, "ancestors": {"/somewhere": before.fingerprint}})
+    checkpoint.write(after, tmp_path / "next" / checkpoint.FILE_NAME)
     with pytest.raises(SystemExit, match="has other training or validation speakers"):
         go_on.main()
-    after = dataclasses.replace(checkpoint.read(tmp_path / "next"), valid_speakers=speakers)
+    after = dataclasses.replace(after, valid_speakers=speakers)
     checkpoint.write(after, tmp_path / "next" / checkpoint.FILE_NAME)
 
     old, new = said(list(speakers), 1.0, 1), said(list(speakers), 1.0, 1)
@@ -146,9 +153,18 @@ def test_a_model_that_went_on_takes_the_place_of_the_one_before_and_its_card_tel
     assert model.calibration == Calibration(was.utterance * 1.2 / 1.5, was.step / 2, was.unknown_below)
     assert model.card["test"] == before.card["test"]
     assert model.card["watched"]["this model"]["uar"] > model.card["watched"]["the model before"]["uar"] + 0.05
-    assert folds.split("\n\n", 1)[1].strip() in card   # the folds' tables stand
+    assert folds.strip() in card   # the folds' tables stand
+    assert " ".join(card.split()).count("What the last has changed is told below") == 1
+    assert "It adds rain." in card and model.card["ancestors"] == {"bundled": before.fingerprint}
     assert "| babble | 70.0 | 93.0 | 90 |  |  |  |" in card
     assert "passed 0 of 1, this one 1 of 1" in " ".join(card.split())
+
+
+def test_what_the_recipes_call_may_be_run():
+    called = {path.parent / name for path in RECIPE.parent.glob("*/run.sh")
+              for name in re.findall(r"local/\w+\.py", path.read_text(encoding="utf-8"))}
+    assert RECIPE / "local" / "go_on.py" in called
+    assert [str(path) for path in called if path.is_file() and not os.access(path, os.X_OK)] == []
 
 
 def test_across_corpora_only_the_classes_of_both_are_asked(pack):

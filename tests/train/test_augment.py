@@ -391,12 +391,17 @@ def test_bands_that_a_shift_leaves_empty_repeat_the_edge():
     assert moved[:, 0, 0].tolist() == [[0, 0, 0, 1, 2], [1, 2, 3, 4, 4], [0, 0, 0, 0, 0]]
 
 
-def test_prosody_is_masked_where_the_spectrogram_is_and_nowhere_else():
+def test_prosody_takes_its_mean_where_the_spectrogram_is_masked_and_stays_elsewhere():
     torch.manual_seed(1)
     config, lengths = only(time_masks=2, band_masks=2, time_mask_frames=25), torch.tensor([200, 100, 30])
-    mel, prosody = augment.features(torch.ones(3, 2, 200, 40), torch.ones(3, 200, 7), lengths, config)
+    contours = torch.randn(3, 200, 7) + 1
+    contours[torch.arange(200) >= lengths[:, None]] = 1e6   # garbage in the padding
+    mel, prosody = augment.features(torch.ones(3, 2, 200, 40), contours, lengths, config)
     hidden = (mel == 0).all(dim=(1, 3))
-    assert hidden.any() and torch.equal((prosody == 0).all(2), hidden) and torch.equal((prosody == 1).all(2), ~hidden)
+    assert hidden.any(1).all() and torch.equal(prosody[~hidden], contours[~hidden])
+    for row, length in enumerate(lengths):
+        mean = contours[row, :length].mean(0).expand(int(hidden[row].sum()), 7)
+        torch.testing.assert_close(prosody[row, hidden[row]], mean)
 
 
 def test_every_shift_of_the_bands_in_the_range_is_drawn():

@@ -18,6 +18,8 @@ from emotion.evaluate import Posteriors, posteriors
 
 FOLDS, SINCE = "Measured on speakers never heard", "The last training"   # headings
 BEFORE, NOW = "the model before", "this model"
+BELOW = wrapped("All of this was measured before the last training, of models trained as the shipped one was then. "
+                "What the last has changed is told below.")
 UNDER_STRESS = ("small changes", "the world")
 
 
@@ -53,8 +55,12 @@ def main() -> None:
     parser.add_argument("exp", type=Path, help="experiment folder of the training")
     parser.add_argument("data", type=Path, help="data directory of the validation speakers")
     parser.add_argument("out", type=Path, help="emotion/pretrained")
+    parser.add_argument("--what", required=True, help="what the training was for: a sentence of the card")
     options = parser.parse_args()
     before, model = checkpoint.read(options.out), checkpoint.read(options.exp)
+    if before.fingerprint not in model.card.get("ancestors", {}).values():
+        raise SystemExit(f"go_on.py: {options.exp} did not begin at the model in {options.out}. If it stands there "
+                         "already, nothing is left to do; else train anew, in another --exp.")
     if (before.train_speakers, before.valid_speakers) != (model.train_speakers, model.valid_speakers):
         raise SystemExit(f"go_on.py: {options.exp} has other training or validation speakers than the model in "
                          f"{options.out}: its card would not hold. Train on the same, or pack.py the whole recipe.")
@@ -72,7 +78,7 @@ def main() -> None:
     summaries = {name: said.summary() for name, said in calibrated.items()}
     model = replace(models[NOW], card={
         **model.card, **{key: before.card[key] for key in ("data", "licence", "test")},
-        "init": f"the bundled model before it ({before.fingerprint})",
+        "init": f"the bundled model before it ({before.fingerprint})", "ancestors": {"bundled": before.fingerprint},
         "protocol": f"test: {before.card['protocol']}, trained as {before.fingerprint} was; watched: the validation "
                     "speakers, who trained neither it nor this model",
         "watched": {name: {key: round(part[key], 4) for key in ("uar", "war", "ece")}
@@ -82,7 +88,7 @@ def main() -> None:
     page = options.out / "CARD.md"
     kept = sections(page.read_text(encoding="utf-8"))
     checkpoint.write(model, options.out / checkpoint.FILE_NAME)
-    page.write_text(told(model, kept, raw, calibrated, strained), encoding="utf-8")
+    page.write_text(told(model, options.what, kept, raw, calibrated, strained), encoding="utf-8")
     print(*(f"passed {result.passed} of {len(result.checks)}" for result in strained), sep="; then ")
 
 
@@ -102,7 +108,7 @@ def since(before: checkpoint.Checkpoint, exp: Path, data: Path) -> Calibration:
 
 
 def told(
-    model: checkpoint.Checkpoint, kept: dict[str, list[str]], raw: dict[str, Posteriors],
+    model: checkpoint.Checkpoint, what: str, kept: dict[str, list[str]], raw: dict[str, Posteriors],
     calibrated: dict[str, Posteriors], strained: list[stress.Stress],
 ) -> str:
     """The card: what stood there of data and folds, and what the training since has changed."""
@@ -115,16 +121,12 @@ def told(
         *wrapped(f"""`{model.name}`, {size:,} weights, trained by `recipes/bundled` as its README says (seed
             {card['seed']}, epoch {card['epoch']}, the last of its training, from {card['init']}, commit
             {card['commit']})."""), "",
-        *kept[""][5:],   # below the title and what the last training was
+        *kept[""][kept[""].index("", 2) + 1 :],   # below the title and what the last training was
         "## Data", *kept["Data"],
-        f"## {FOLDS}", "",
-        *wrapped("The tables of this section are of the training before the last, which they describe as the shipped "
-                 "one. What the last changed is told below them."),
-        *kept[FOLDS],
+        f"## {FOLDS}", *(line for line in kept[FOLDS] if line not in BELOW), *BELOW, "",
         f"## {SINCE}", "",
-        *wrapped("""It adds noise, tones, other voices, tilted spectra, telephones, low passes and rooms. On the
-            validation speakers, who trained neither the model before nor this one and did not choose the epoch:"""),
-        "",
+        *wrapped(f"""{what} On the validation speakers, who trained neither the model before nor this one and did not
+            choose the epoch:"""), "",
         *accuracy({name: said.summary() for name, said in calibrated.items()}, "validation speakers, heard by"), "",
         *wrapped(f"""The difference in UAR is {100 * (gap.second - gap.first):+.1f} ({100 * gap.low:+.1f} to
             {100 * gap.high:+.1f} if other speakers were drawn). Of the tests of `emotion stress` the model before
