@@ -20,7 +20,6 @@ from .windows import Job, Window
 GROUP_SECONDS = 600.0   # of audio in memory before the model is asked
 BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
 PIECE_SECONDS = 60.0   # of a recording read ahead at a time
-TRIMMED_GROUPS = 6   # after so many, an hour of audio, unused memory goes back to the system
 
 
 def answered(
@@ -34,7 +33,7 @@ def answered(
     waiting: deque[Job] = deque()
     asked: deque[list[Future]] = deque()   # of each group, the batches
     queue: list[Window] = []
-    held = groups = 0
+    held = 0
 
     def ask() -> None:
         asked.append([pool.submit(answer, batch) for batch in batches(queue, sample_rate)])
@@ -54,9 +53,7 @@ def answered(
                 ask()
                 queue, held = [], 0
                 settle(0 if threads == 1 else 1)   # while the last group is answered, the next is read
-                groups += 1
-                if groups % TRIMMED_GROUPS == 0:
-                    _trim()
+                _trim()
             while waiting and waiting[0].done:
                 yield waiting.popleft()
         ask()
@@ -87,7 +84,8 @@ def available_cores() -> int:
 
 
 def _trim() -> None:
-    """Small answers between large buffers keep glibc from giving those back: 0.8 MB for each minute of audio."""
+    """Small answers between large buffers keep glibc from giving those back: 0.8 MB for each minute of audio. It takes
+    one or two hundredths of the time."""
     with suppress(AttributeError, OSError, TypeError):   # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
