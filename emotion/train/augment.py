@@ -309,11 +309,12 @@ def features(
     if config.band_shift:
         mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
     longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))
-    means = None if prosody is None else _means(prosody, lengths)
-    for _ in range(config.time_masks):
-        kept = _stretch(longest, lengths, mel.shape[2])[:, :, None]
+    if config.time_masks:
+        stretches = [_stretch(longest, lengths, mel.shape[2]) for _ in range(config.time_masks)]
+        kept = torch.stack(stretches).prod(0)[:, :, None]
         mel = mel * kept[:, None]
-        prosody = None if prosody is None else torch.where(kept > 0, prosody, means)
+        if prosody is not None:
+            prosody = torch.where(kept > 0, prosody, _means(prosody, lengths))
     bands = torch.full_like(lengths, mel.shape[3])
     widest = torch.full_like(lengths, min(config.band_mask_bands, mel.shape[3] // 2))
     for _ in range(config.band_masks):
