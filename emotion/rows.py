@@ -88,6 +88,7 @@ def gathered(reader: Callable[[Path], Rows], path: Path) -> list[Timeline]:
 def answer_of(
     name: str, channel: int | None, labels: tuple[str, ...], parts: list[Segment], dimensions: dict[str, float],
 ) -> Timeline:
+    """An answer of which only the segments are known."""
     return Timeline(
         name=name, labels=labels, duration_seconds=max((part.end_seconds for part in parts), default=0.0),
         probabilities=np.zeros(len(labels)), step_times=np.empty(0), step_probabilities=np.empty((0, len(labels))),

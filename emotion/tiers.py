@@ -32,6 +32,7 @@ def _tiers(timelines: list[Timeline], path: Path) -> dict[str, list[Segment]]:
 
 
 def write_textgrid(timelines: list[Timeline], path: Path) -> None:
+    """Praat's TextGrid in long text format: an interval tier for each channel and speaker, seconds."""
     tiers, ends = _tiers(timelines, path), [answer.duration_seconds for answer in timelines]
     end = round(max(ends + [row["end_seconds"] for row in rows_of(timelines)]), 3)
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end}",
@@ -49,6 +50,7 @@ def write_textgrid(timelines: list[Timeline], path: Path) -> None:
 
 
 def read_textgrid(path: Path) -> Rows:
+    """The named intervals of such tiers. Raises: ValueError for another format."""
     text, tier = path.read_text(**TEXT), None
     if "ooTextFile" not in text or "item [" not in text:
         raise ValueError("no TextGrid in long text format and UTF-8")
@@ -89,6 +91,7 @@ def write_eaf(timelines: list[Timeline], path: Path) -> None:
 
 
 def read_eaf(path: Path) -> Rows:
+    """The aligned annotations of the tiers that `write_eaf` writes."""
     root = ElementTree.parse(path)
     slots: dict[Any, Any] = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     name = unword(root.findtext("HEADER/PROPERTY[@NAME='recording']", path.stem))
@@ -101,6 +104,7 @@ def read_eaf(path: Path) -> Rows:
 
 
 def write_audacity(timelines: list[Timeline], path: Path) -> None:
+    """A label track: start, end, and the label behind its speaker."""
     save(path, "".join(
         f"{row['start_seconds']:.3f}\t{row['end_seconds']:.3f}\t" + (f"{row['speaker']}: " if row["speaker"] else "")
         + row["label"] + "\n" for row in rows_of(timelines)
@@ -108,6 +112,7 @@ def write_audacity(timelines: list[Timeline], path: Path) -> None:
 
 
 def read_audacity(path: Path) -> Rows:
+    """A label track, corrected or not."""
     for number, line in enumerate(path.read_text(**TEXT).splitlines(), 1):
         start, end, text = line.split("\t")
         speaker, _, label = text.rpartition(": ")
@@ -115,6 +120,7 @@ def read_audacity(path: Path) -> Rows:
 
 
 def write_vtt(timelines: list[Timeline], path: Path) -> None:
+    """WebVTT subtitles: label and confidence, the speaker as the voice."""
     cues = "WEBVTT\n"
     for row in rows_of(timelines):
         start, end = (f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
