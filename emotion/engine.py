@@ -13,9 +13,10 @@ from .blocks import folded
 from .checkpoint import Checkpoint
 from .detector import SpeechDetector
 from .exported import FURTHER, Answers
-from .hardware import channels_last, choose_device
+from .hardware import channels_last, choose_device, keep_freed_memory
 from .prosody import pitch
 
+KEPT_BYTES = 2**26   # more than a batch takes for a while
 PIECE_SECONDS = 60.0
 MARGIN_SECONDS = 1.0   # more than a frame, and long enough for the best path of the pitch to be the same
 
@@ -35,6 +36,8 @@ class Engine:
         if alone:
             torch.set_num_threads(1)
         self.checkpoint, self.device = checkpoint, choose_device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory(KEPT_BYTES)
         self._reduced = precision == "bfloat16"
         self._detector = SpeechDetector().to(self.device).eval() if detects else None
         self._model = channels_last(folded(checkpoint.model.to(self.device).eval()))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from . import files, prosody
 from .checkpoint import Checkpoint
-from .detector import SPECTRUM_HOP, Magnitudes, SpeechDetector
+from .detector import SPECTRUM_HOP, Magnitudes, SpeechDetector, turned_back
 from .exported import FORMAT, FURTHER, INPUTS, OUTPUTS
 from .features import Mel
 from .masking import mask
@@ -151,8 +151,8 @@ class FourierMagnitudes(nn.Module):
         self.fourier = Fourier(magnitudes.window, SPECTRUM_HOP)
 
     def forward(self, chunks: Tensor) -> Tensor:
-        """Shape: (chunks, samples) -> (chunks, frequencies, frames)."""
-        return self.fourier(chunks).sqrt()
+        """Shape: (chunks, samples) -> (chunks, frames, frequencies)."""
+        return self.fourier(turned_back(chunks)).sqrt().transpose(1, 2)
 
 
 def _halve(program) -> None:

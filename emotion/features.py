@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchaudio.transforms import MelSpectrogram
 
 from .masking import clear, mask
 from .prosody import CONTOURS, PitchConfig, contours, pitch
 from .slopes import deltas
+from .spectra import pieces, power
 
 NORMALISATIONS = ("utterance", "global", "speaker")
 LOUD_NATS = 6.9   # below the loudest frame, 30 dB; what is fainter is mostly pauses
@@ -80,16 +82,14 @@ class FrontendConfig:
 
 
 class Mel(MelSpectrogram):
-    """torchaudio's, without the square root that it takes and undoes: five times faster from spectrum to power."""
+    """torchaudio's, by spectra.power: from spectrum to power five times as fast."""
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Power in each band. Shape: (batch, samples) -> (batch, bands, frames)."""
-        spectrum = torch.stft(
-            waveforms, self.n_fft, self.hop_length, window=self.spectrogram.window, center=True, pad_mode="constant",
-            return_complex=True,
-        )
-        squares = torch.view_as_real(spectrum).square()
-        return self.mel_scale(squares[..., 0] + squares[..., 1])  # a sum over two is six times slower
+        beyond = self.n_fft // 2   # zeros beyond both ends
+        frames = pad(waveforms, (beyond, beyond)).unfold(1, self.n_fft, self.hop_length)
+        parts = [power(part, self.spectrogram.window) @ self.mel_scale.fb for part in pieces(frames, 1)]
+        return torch.cat(parts, dim=1).transpose(1, 2)
 
 
 class Frontend(nn.Module):

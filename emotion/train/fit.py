@@ -252,8 +252,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",   # System averages them
         use_distributed_sampler=False,   # the loaders give each process its share
         precision="bf16-mixed" if bfloat16 else "32-true",
-        max_epochs=fit.max_epochs, gradient_clip_val=fit.clip, gradient_clip_algorithm=fit.clip_by,
-        num_sanity_val_steps=0,
+        max_epochs=fit.max_epochs, num_sanity_val_steps=0,
         callbacks=[epochs, stopping, resume, *([Ending()] if several else [])],
         plugins=[processes.environment, WholeCheckpoints()],
         logger=TensorBoardLogger(exp_dir, name="tensorboard", version=""),

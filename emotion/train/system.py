@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
@@ -208,12 +209,19 @@ class System(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerConfig | OptimizerLRSchedulerConfig:
         """AdamW, and ReduceLROnPlateau where the schedule asks for it."""
-        fit = self.config.fit
-        optimizer = torch.optim.AdamW(self.model.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
+        fit, weights = self.config.fit, self.model.parameters()
+        optimizer = torch.optim.AdamW(weights, fit.learning_rate, weight_decay=fit.weight_decay, fused=True)
         if fit.schedule == "cosine":
             return {"optimizer": optimizer}
         plateau = ReduceLROnPlateau(optimizer, self.mode, factor=fit.plateau_factor, patience=fit.plateau_patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By PyTorch: Lightning refuses to beside a fused optimizer, for its float16 alone would need that."""
+        clip = nn.utils.clip_grad_norm_ if self.config.fit.clip_by == "norm" else nn.utils.clip_grad_value_
+        clip(self.model.parameters(), self.config.fit.clip)
 
     def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: float | None) -> None:
         """Nothing is left to do: on_validation_epoch_end took the step.
