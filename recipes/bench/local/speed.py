@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast a folder is scored, beside what people run today and the floor of reading and transforming it.
 
-    local/speed.py [--rounds 3] [--files 200] RECORDINGS
+    local/speed.py [--rounds 9] [--files 200] RECORDINGS
 
 The recordings are written as WAV of 16 and of 48 kHz. Each way of scoring is a process of its own that has loaded its
 model and scored some files before it is timed; all take turns. One thread each, where not said otherwise. Peers that
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -169,7 +169,7 @@ WAYS: dict[str, tuple[Callable[[int], Score], int, int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("recordings", type=Path)
@@ -210,26 +210,28 @@ def work(way: str, folder: Path) -> None:
         print(sum(soundfile.info(path).duration for path in paths) / elapsed, flush=True)
 
 
-def measure(folders: list[Path], rounds: int) -> dict[str, list[float]]:
-    """Median rate of each way, at each sample rate. In a round each takes its turn, loaded anew."""
-    seen: dict[str, list[list[float]]] = {}
-    for _ in range(rounds):
-        for way in WAYS:
-            with worker(__file__, way, folders[0]) as ask:
-                if ask is not None:
-                    seen.setdefault(way, []).append([ask(rate)[0] for rate in RATES])
-    return {way: [statistics.median(column) for column in zip(*rows)] for way, rows in seen.items()}
+def measure(folders: list[Path], rounds: int) -> dict[str, np.ndarray]:
+    """Rates of each way (rounds, sample rates). All are loaded once and take turns, for a machine that others share is
+    fast and slow by turns too."""
+    with ExitStack() as loaded:
+        asks = {way: loaded.enter_context(worker(__file__, way, folders[0])) for way in WAYS}
+        seen: dict[str, list[list[float]]] = {way: [] for way, ask in asks.items() if ask is not None}
+        for _ in range(rounds):
+            turns = [[asks[way](rate)[0] for way in seen] for rate in RATES]
+            for row, way in zip(zip(*turns), seen):
+                seen[way].append(list(row))
+    return {way: np.array(rows) for way, rows in seen.items()}
 
 
-def table(rates: dict[str, list[float]]) -> str:
+def table(rates: dict[str, np.ndarray]) -> str:
+    """Medians: of rates, and of how much faster emotion was in the same round."""
     if "emotion" not in rates:
         sys.exit("speed.py: emotion was left out, for the reason above, and all is compared with it. Mend that first.")
-    ours = rates["emotion"]
     lines = ["| | 16 kHz, s/s | emotion is so many times as fast | 48 kHz, s/s | emotion is so many times as fast |",
              "|---|---|---|---|---|"]
-    for way, row in rates.items():
-        cells = (f"{rate:.0f} | {mine / rate:.2f}" for rate, mine in zip(row, ours))
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for way, rows in rates.items():
+        cells = zip(np.median(rows, axis=0), np.median(rates["emotion"] / rows, axis=0))
+        lines.append(f"| {way} | " + " | ".join(f"{rate:.0f} | {ratio:.2f}" for rate, ratio in cells) + " |")
     return "\n".join(lines)
 
 
