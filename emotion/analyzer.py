@@ -57,8 +57,8 @@ class Analyzer:
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
     threads: how many read recordings and answer, each a batch by itself, which makes more of the cores than sharing
     each batch; PyTorch's own number of threads is then 1 in the whole process. None: the caller's, and PyTorch's own.
-    precision: float32; or bfloat16, a little faster where the processor computes it in hardware: probabilities within
-    0.01, the same labels wherever the two best are not as close (measured: recipes/bench/RESULTS.md).
+    precision: float32; or bfloat16, up to 1.4 times as fast where the processor computes it in hardware: probabilities
+    within 0.01, the same labels wherever the two best are not as close (measured: recipes/bench/RESULTS.md).
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 

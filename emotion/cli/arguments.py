@@ -27,7 +27,7 @@ def precise(sub: argparse.ArgumentParser) -> None:
     """Adds --precision."""
     sub.add_argument(
         "--precision", default="float32", choices=("float32", "bfloat16"),
-        help="of the network: bfloat16 is a little faster where the processor has it, probabilities within 0.01 "
+        help="of the network: bfloat16 is faster where the processor has it, with probabilities within 0.01 "
              "(default: float32)",
     )
 
