@@ -39,26 +39,36 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
     """Markdown table with a row for each folder: folds pooled, mean and spread over its seeds, training time of a fold.
 
+    Of dimensions, the mean CCC over its seeds.
+
     Raises DataError where one has no results.
     """
-    lines = [
-        "| configuration | folds | seeds | UAR % | spread | WAR % | ECE % | minutes a fold |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for root in map(Path, roots):
-        found = by_seed(root, table, Posteriors.read)
-        summaries = [Posteriors.pool(list(folds.values())).summary() for folds in found.values()]
-        percent = 100 if len(summaries[0]["per_class"]) > 1 else np.nan   # one class is no question
-        uar, war, ece = (percent * np.array([summary[key] for summary in summaries]) for key in ("uar", "war", "ece"))
-        spread = f"{np.std(uar, ddof=1):.1f}" if len(uar) > 1 else "-"
+    found = {root: by_seed(root, table, _read) for root in map(Path, roots)}
+    summaries = {root: [_summary(list(folds.values())) for folds in seeds.values()] for root, seeds in found.items()}
+    dimensions = dict.fromkeys(
+        name for column in summaries.values() for summary in column for name in summary.get("dimensions", {})
+    )
+    columns = ["configuration", "folds", "seeds", "UAR %", "spread", "WAR %", "ECE %",
+               *(f"CCC {name}" for name in dimensions), "minutes a fold"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for root, seeds in found.items():
+        column = summaries[root]
+        percent = 100 if len(column[0]["per_class"]) > 1 else np.nan   # one class is no question
+        uar, war, ece = (percent * np.array([summary[key] for summary in column]) for key in ("uar", "war", "ece"))
+        rated = [[summary.get("dimensions", {}).get(name, {"ccc": np.nan})["ccc"] for summary in column]
+                 for name in dimensions]
         minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
-        cost = f"{np.mean(minutes):.1f}" if minutes else "-"
-        folds = " ".join(map(str, sorted(next(iter(found.values())))))
-        lines.append(
-            f"| {root.parent.name} | {folds} | {len(found)} | {uar.mean():.1f} | {spread} | {war.mean():.1f} | "
-            f"{ece.mean():.1f} | {cost} |"
-        )
+        folds = " ".join(map(str, sorted(next(iter(seeds.values())))))
+        spread = uar.std(ddof=1) if len(uar) > 1 else np.nan
+        cells = [root.parent.name, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),
+                 *(_cell(sum(ccc) / len(ccc), 3) for ccc in rated),
+                 _cell(sum(minutes) / len(minutes) if minutes else np.nan)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(value: float | np.floating, digits: int = 1) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _training_seconds(epochs_csv: Path) -> float:
@@ -122,8 +132,8 @@ def _rows(summaries: dict[str, dict]) -> list[str]:
 
     def add(name: str, values: Sequence[float], scale: float = 100, digits: int = 1) -> None:
         shown = [scale * value for value in values]
-        cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else float("nan")]
-        lines.append(f"| {name} | " + " | ".join("-" if np.isnan(c) else f"{c:.{digits}f}" for c in cells) + " |")
+        cells = [*shown, np.mean(shown), np.std(shown, ddof=1) if len(shown) > 1 else np.nan]
+        lines.append(f"| {name} | " + " | ".join(_cell(cell, digits) for cell in cells) + " |")
 
     labels = list(next(iter(summaries.values()))["per_class"])
     if len(labels) > 1:

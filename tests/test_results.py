@@ -102,6 +102,17 @@ def test_configurations_are_compared_in_rows_with_what_they_cost(tmp_path):
     assert mixed.startswith("| mixed | 1 | 2 | 50.0 | 70.7 | 50.0 |") and mixed.endswith("| 1.5 |")
 
 
+def test_rows_tell_the_dimensions_of_the_configurations_that_have_some(tmp_path):
+    answers, true = planted("a-1 a-2 b-1", [0, 1, 0], [0, 1, 0]), np.array([[0.2], [0.5], [0.8]])
+    roots = [seeds_of(tmp_path / name / "split", answers, answers) for name in ("named", "rated")]
+    for seed, said in ((1, true), (2, true[::-1])):   # CCC 1 and -1
+        ratings = Ratings(answers.utterances, answers.speakers, ("arousal",), true, said)
+        ratings.write(roots[1] / f"fold1/seed{seed}/dimensions.csv")
+    header, _, named, rated = results.rows(roots).splitlines()
+    assert "| ECE % | CCC arousal | minutes a fold |" in header
+    assert named.endswith("| 10.0 | - | - |") and rated.endswith("| 10.0 | 0.000 | - |")
+
+
 def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
     seeds_of(tmp_path, planted("a-1", [0], [0]), planted("a-1", [0], [1]))
     seeds_of(tmp_path, planted("b-1", [0], [0]), fold=2)

@@ -214,11 +214,12 @@ def measure(folders: list[Path], rounds: int) -> dict[str, np.ndarray]:
     """Rates of each way (rounds, sample rates). All are loaded once and take turns, for a machine that others share is
     fast and slow by turns too."""
     with ExitStack() as loaded:
-        asks = {way: loaded.enter_context(worker(__file__, way, folders[0])) for way in WAYS}
-        seen: dict[str, list[list[float]]] = {way: [] for way, ask in asks.items() if ask is not None}
+        begun = {way: loaded.enter_context(worker(__file__, way, folders[0])) for way in WAYS}
+        asks = {way: ask for way, ask in begun.items() if ask is not None}
+        seen: dict[str, list[list[float]]] = {way: [] for way in asks}
         for _ in range(rounds):
-            turns = [[asks[way](rate)[0] for way in seen] for rate in RATES]
-            for row, way in zip(zip(*turns), seen):
+            turns = [[ask(rate)[0] for ask in asks.values()] for rate in RATES]
+            for row, way in zip(zip(*turns), asks):
                 seen[way].append(list(row))
     return {way: np.array(rows) for way, rows in seen.items()}
 
