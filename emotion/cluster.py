@@ -13,20 +13,20 @@ import json
 import logging
 import os
 import pickle
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, scores
+from . import checkpoint, files, scores
 from .analyzer import BUNDLED, Analyzer, FileError
 from .audio import AudioError
 from .listing import entries
 from .windows import Recording
 
-META = "_meta.json"   # what begins so is no part to those who read the folder as one table
+META, MODEL, LOCK = "_meta.json", "_model", "_lock"   # what begins so is no part to who reads the folder as a table
 LONGEST_SECONDS = 3600.0   # of a recording: a part is in memory as a whole
 READER_CORES, SCORER_CORES = 0.15, 0.85   # reading takes about a seventh of the time, so a core does both
 
@@ -49,48 +49,48 @@ def score(
     A row has the columns of `emotion score` and `error`, which says why a recording has no answer.
     address: of a Ray cluster; None: the one that runs, or all cores of this machine.
     actors: processes that hold the model; None: one for each GPU or else core.
-    Raises: ValueError where the folder holds parts of another model; what `entries` raises.
+    Raises: ValueError where the folder holds parts of another model, BusyError where another run writes there; what
+        `entries` raises.
     """
     ray = _ray()
     folder, model = Path(folder).absolute(), _file(model)
     analyzer = Analyzer(model, "cpu")
     folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder, analyzer)
-    scored = _scored(folder)
-    left = [entry for entry in entries(source) if _text(entry.name) not in scored]
-    parts = [left[i : i + part_size] for i in range(0, len(left), part_size)]
-    if not parts:
-        return
-    if not ray.is_initialized():
-        ray.init(address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error")
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    on_gpu = device.startswith("cuda") or device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
-    room = {"num_gpus": 1} if on_gpu else {"num_cpus": SCORER_CORES}
-    most = int(ray.cluster_resources()["GPU" if on_gpu else "CPU"])
-    rows = [{"entries": pickle.dumps(part)} for part in parts]
-    told = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map(_read, fn_args=(analyzer.sample_rate,), num_cpus=1 if on_gpu else READER_CORES)
-        .map(
-            _Scorer, fn_constructor_args=(model.name, model.read_bytes(), device, os.fspath(folder)),
-            concurrency=max(1, min(actors or most, most, len(parts))), **room,
+    with files.alone(folder / LOCK):   # a second run would cut what is left into other parts
+        model = _agreed(folder, analyzer, model)
+        scored = _scored(folder)
+        left = [entry for entry in entries(source) if _text(entry.name) not in scored]
+        parts = [left[i : i + part_size] for i in range(0, len(left), part_size)]
+        if not parts:
+            return
+        if not ray.is_initialized():
+            ray.init(
+                address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error"
+            )
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        on_gpu = device.startswith("cuda") or device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
+        room = {"num_gpus": 1} if on_gpu else {"num_cpus": SCORER_CORES}
+        most = int(ray.cluster_resources()["GPU" if on_gpu else "CPU"])
+        rows = [{"entries": pickle.dumps(part)} for part in parts]
+        told = (
+            ray.data.from_items(rows, override_num_blocks=len(rows))
+            .map(_read, fn_args=(analyzer.sample_rate,), num_cpus=1 if on_gpu else READER_CORES)
+            .map(
+                _Scorer, fn_constructor_args=(os.fspath(model), device, os.fspath(folder)),
+                concurrency=max(1, min(actors or most, most, len(parts))), **room,
+            )
         )
-    )
-    for row in told.iter_rows():
-        yield Told(**row)
+        for row in told.iter_rows():
+            yield Told(**row)
 
 
 class _Scorer:
     """An actor: answers parts and writes them."""
 
-    def __init__(self, name: str, content: bytes, device: str, folder: str):
-        with tempfile.TemporaryDirectory() as here:
-            path = Path(here, name)
-            path.write_bytes(content)
-            self._analyzer = Analyzer(path, device, threads=1)
-        self._folder = Path(folder)
+    def __init__(self, model: str, device: str, folder: str):
+        self._analyzer, self._folder = Analyzer(model, device, threads=1), Path(folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         part = pickle.loads(row["heard"])
@@ -151,17 +151,19 @@ def _key(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _agree(folder: Path, analyzer: Analyzer) -> None:
-    """Write which model makes the parts. Raises: ValueError where another one has begun."""
+def _agreed(folder: Path, analyzer: Analyzer, model: Path) -> Path:
+    """The model beside its parts, where all machines find it. Raises: ValueError where another one has begun."""
     meta = {"model": analyzer.fingerprint, "labels": list(analyzer.labels)}
-    path = folder / META
-    if not path.exists():
-        aside = path.with_name(f"{META}.{os.getpid()}")
-        aside.write_text(json.dumps(meta), encoding="utf-8")
-        os.replace(aside, path)
-    elif (other := json.loads(path.read_text(encoding="utf-8"))["model"]) != meta["model"]:
+    path, kept = folder / META, folder / f"{MODEL}{model.suffix}"
+    if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))["model"]) != meta["model"]:
         raise ValueError(f"{folder} holds scores of the model {other}, and this one is {meta['model']}: the table "
                          "would mix both. Give another folder.")
+    with files.renamed(kept) as aside:
+        shutil.copyfile(model, aside)
+    if not path.exists():
+        with files.whole(path) as file:
+            json.dump(meta, file)
+    return kept
 
 
 def _scored(folder: Path) -> set[str]:

@@ -43,9 +43,8 @@ class Entry:
             with _open(self.address) as file:
                 file.seek(self.offset)
                 content = _Named(file.read(-1 if self.size is None else self.size))
-        except (OSError, ValueError) as error:   # ValueError: an address of no kind that fsspec knows
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise audio.AudioError(self.name, f"cannot be fetched ({reason})", "Check its address.") from error
+        except Exception as error:   # the services behind addresses raise kinds of their own
+            raise audio.AudioError(self.name, f"cannot be fetched ({_reason(error)})", "Check its address.") from error
         content.name = self.name
         return audio.read(content, sample_rate, self.start_seconds, self.stop_seconds)
 
@@ -118,14 +117,22 @@ def _members(address: str) -> Iterator[Entry]:
 
 
 def _remote(source: str) -> Iterator[Entry]:
-    system, path = _fsspec().core.url_to_fs(source)
-    paths = system.glob(path) if "*" in path else system.find(path)
+    core = _fsspec().core
+    try:
+        system, path = core.url_to_fs(source)
+        paths = system.glob(path) if "*" in path else system.find(path)
+    except Exception as error:   # of kinds of its own, or that the library for this service is not installed
+        raise ValueError(f"{source} cannot be listed ({_reason(error)}). Check the address and its service.") from error
     for found in sorted(paths):
         address, ending = system.unstrip_protocol(found), os.path.splitext(found)[1].lower()
         if ending == ".tar":
             yield from _members(address)
         elif ending in audio.EXTENSIONS:
             yield Entry(address, address)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _open(address: str):

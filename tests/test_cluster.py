@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emotion import Analyzer, checkpoint, cluster, scores
+from emotion import Analyzer, checkpoint, cluster, files, scores
 from emotion.cli import main
 
 ray = pytest.importorskip("ray")
@@ -100,6 +100,13 @@ def test_parts_of_another_model_are_refused(model, tiny, tmp_path):
     folder.mkdir()
     (folder / cluster.META).write_text('{"model": "0123456789abcdef"}')
     with pytest.raises(ValueError, match="holds scores of the model 0123456789abcdef"):
+        list(cluster.score(source, folder, model))
+
+
+def test_two_runs_do_not_share_a_folder(model, tmp_path):
+    source, folder = calls(tmp_path / "calls", 1), tmp_path / "scores"
+    folder.mkdir()
+    with files.alone(folder / cluster.LOCK), pytest.raises(files.BusyError, match="another run is writing"):
         list(cluster.score(source, folder, model))
 
 

@@ -1,10 +1,12 @@
 import os
+import re
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from fsspec.implementations.memory import MemoryFileSystem
 
 from emotion import audio
 from emotion.listing import Entry, entries
@@ -101,6 +103,32 @@ def test_a_pipe_that_nobody_writes_and_a_device_are_not_waited_for(tmp_path):
 def test_an_address_that_leads_nowhere_fails_alone(address):
     with pytest.raises(audio.AudioError, match=f"{address}: cannot be fetched"):
         Entry(address, address).read(RATE)
+
+
+class Outage(Exception):
+    """As the library of a service raises it, of no kind that Python knows."""
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """No address answers."""
+    def fail(*arguments, **options):
+        raise Outage("no route to the service")
+
+    for name in ("find", "glob", "open"):
+        monkeypatch.setattr(MemoryFileSystem, name, fail)
+
+
+@pytest.mark.parametrize("source", ["memory://calls", "memory://calls/*.wav"])
+def test_a_service_that_does_not_answer_is_named(unreachable, source):
+    told = f"{re.escape(source)} cannot be listed .no route to the service.. Check the address"
+    with pytest.raises(ValueError, match=told):
+        entries(source)
+
+
+def test_a_recording_that_its_service_does_not_give_fails_alone(unreachable):
+    with pytest.raises(audio.AudioError, match="cannot be fetched .no route to the service"):
+        Entry("memory://calls/a.wav", "memory://calls/a.wav").read(RATE)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:700], lambda content: b"no tar" + content[6:]])

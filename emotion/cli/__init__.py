@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)   # of libraries, warnings
+    logging.getLogger("emotion").setLevel(logging.INFO)
     try:
         return options.run(options) or 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
