@@ -23,7 +23,7 @@ from typing import Any
 from . import checkpoint, files, scores
 from .analyzer import BUNDLED, Analyzer, FileError
 from .audio import AudioError
-from .listing import entries
+from .listing import UNFETCHED, entries
 from .windows import Recording
 
 META, MODEL, LOCK = "_meta.json", "_model", "_lock"   # what begins so is no part to who reads the folder as a table
@@ -126,7 +126,6 @@ def _row(name: str, answer, error: str) -> dict[str, Any]:
 
 def _write(folder: Path, rows: Sequence[dict], names: Sequence[str]) -> None:
     import pyarrow as arrow
-    import pyarrow.parquet
 
     text = {"path", "label", "flags", "error"}
     columns = {
@@ -134,9 +133,14 @@ def _write(folder: Path, rows: Sequence[dict], names: Sequence[str]) -> None:
         for name in (*names, "error")
         for told, kind in [(_text, arrow.string()) if name in text else (float, arrow.float64())]
     }
-    path = folder / f"part-{_key([row['path'] for row in rows])}.parquet"
+    _put(arrow.table(columns), folder / f"part-{_key([row['path'] for row in rows])}.parquet")
+
+
+def _put(table, path: Path) -> None:
+    from pyarrow import parquet
+
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    arrow.parquet.write_table(arrow.table(columns), aside)
+    parquet.write_table(table, aside)
     with open(aside, "rb") as file:
         os.fsync(file.fileno())
     os.replace(aside, path)
@@ -167,12 +171,17 @@ def _agreed(folder: Path, analyzer: Analyzer, model: Path) -> Path:
 
 
 def _scored(folder: Path) -> set[str]:
-    import pyarrow.parquet
+    """Names in parts. What could not be fetched is taken out of them, to be tried again: it may be there by now."""
+    from pyarrow import compute, parquet
 
-    return {
-        name for path in folder.glob("part-*.parquet")
-        for name in pyarrow.parquet.read_table(path, columns=["path"]).column(0).to_pylist()
-    }
+    names: set[str] = set()
+    for path in folder.glob("part-*.parquet"):
+        table = parquet.read_table(path, columns=["path", "error"])
+        told = compute.invert(compute.starts_with(table["error"], UNFETCHED))
+        if not compute.all(told).as_py():
+            _put(parquet.read_table(path).filter(told), path)
+        names.update(table["path"].filter(told).to_pylist())
+    return names
 
 
 def _file(model: str | os.PathLike | None) -> Path:

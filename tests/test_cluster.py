@@ -103,6 +103,23 @@ def test_parts_of_another_model_are_refused(model, tiny, tmp_path):
         list(cluster.score(source, folder, model))
 
 
+def test_what_could_not_be_fetched_is_tried_again(model, tmp_path):
+    """Parts of a run whose service went away: one row is final, those that were not fetched are not."""
+    source, folder = calls(tmp_path / "calls", 3), tmp_path / "scores"
+    folder.mkdir()
+    columns = scores.columns(Analyzer(model, "cpu").labels)
+    for names in (("broken.wav", "01.wav"), ("02.wav",)):
+        cluster._write(folder, [
+            {"path": f"{source}/{name}", "error": "not audio." if name == "broken.wav" else "cannot be fetched (gone)."}
+            for name in names
+        ], columns)
+    told = list(cluster.score(source, folder, model))
+    rows = table(folder)
+    assert sum(part.recordings for part in told) == 3 and len(rows) == 4   # not broken.wav
+    assert rows[f"{source}/broken.wav"]["error"] == "not audio."
+    assert all(rows[f"{source}/{name}"]["label"] for name in ("01.wav", "02.wav"))
+
+
 def test_two_runs_do_not_share_a_folder(model, tmp_path):
     source, folder = calls(tmp_path / "calls", 1), tmp_path / "scores"
     folder.mkdir()
