@@ -39,7 +39,7 @@ class SpeechDetector(nn.Module):
         self.magnitudes = Magnitudes(weights.pop("stft_conv.weight")[0, 0])   # the wave of frequency 0 is the window
         for name, weight in weights.items():
             if name.startswith("conv") and weight.ndim == 3:
-                weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)   # over chunks of width 1
+                weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)   # (out, in, 1 chunk, 3)
             if not name.startswith("lstm_cell"):
                 self.register_buffer(name.replace(".", "_"), weight)
         self.lstm = nn.LSTM(128, 128, batch_first=True)

@@ -58,7 +58,6 @@ def train(
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
     processes = processes_of(devices, nodes)
-    keep_freed_memory()
     lightning.seed_everything(seed, verbose=False)
     options = {key: value for key, value in config.model.items() if key != "name"}
     emotions = [u.emotion for u in datadir.read(train_dir)] if config.scheme == labels.OWN else ()
@@ -238,6 +237,7 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
+    keep_freed_memory()   # after teachers have answered, for they keep less
     fit, last = config.fit, exp_dir / "checkpoints" / "last.ckpt"
     epochs = Epochs(exp_dir, system.columns, *system.kept_by)
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
