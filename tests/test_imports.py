@@ -14,14 +14,14 @@ NETWORKS = [f"models.{path.stem}" for path in (PACKAGE / "models").glob("[!_]*.p
 
 TABLE = {  # what each module may import of the package; it stands below all that may import it
     **dict.fromkeys(["calibration", "hardware", "labels", "masking", "media", "metrics", "quality", "settings"], ""),
-    **dict.fromkeys(["changes", "exported", "files", "slopes", "speech", "timeline", "train"], ""),
+    **dict.fromkeys(["changes", "exported", "files", "slopes", "spectra", "speech", "timeline", "train"], ""),
     "fingerprint": "",
 
     "decoder": "media",
     "audio": "decoder media",
     "live": "audio decoder",
     "prosody": "masking slopes",
-    "features": "masking prosody slopes",
+    "features": "masking prosody slopes spectra",
     "blocks": "masking",
     "heads": "labels masking",
     "models.signature": "blocks heads",
@@ -38,7 +38,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "formats": "datadir rows tiers timeline",
     "splits": "datadir",
 
-    "detector": "speech",
+    "detector": "spectra speech",
     "baseline": "checkpoint features",
     "windows": "audio quality",
     "flow": "windows",
@@ -72,7 +72,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
                  "train.callbacks train.config train.dataset train.distributed train.losses train.system",
 
     "listing": "audio datadir decoder",
-    "cluster": "analyzer audio checkpoint listing scores windows",
+    "cluster": "analyzer audio checkpoint files listing scores windows",
     "explain": "analyzer audio features models plot slopes timeline",
     "scoring": "analyzer audio cluster decoder flow formats live report scores windows",
     "serve.limits": "",

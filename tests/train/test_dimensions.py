@@ -131,7 +131,7 @@ def test_the_results_of_dimensions_alone_tell_of_no_class(alone, rated, caplog):
     *rows, _, note = results.results(exp.parents[1]).splitlines()
     assert [row.split("|")[1].strip() for row in rows[2:]] == ["CCC arousal"]
     assert "95 % interval of CCC arousal" in note and "Chance" not in note
-    assert "| nan |" in results.rows([exp.parents[1]])   # and not 100 %
+    assert " | 1 | 1 | - | - | - | - | " in results.rows([exp.parents[1]])   # no UAR of 100 %
 
 
 def test_a_model_hands_on_its_dimensions_where_they_are_the_same(feeling, both):
