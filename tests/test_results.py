@@ -1,6 +1,9 @@
 """What experiments reached: folds pooled, seeds side by side, ensembles, one row for each configuration."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +127,17 @@ def test_an_ensemble_of_unequal_folds_is_refused(tmp_path):
     both = seeds_of(seeds_of(tmp_path / "both", planted("a-1", [0], [0])), planted("b-1", [0], [0]), fold=2)
     with pytest.raises(DataError, match="the folders cover different folds"):
         results.results(other, both, ensemble=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a pipe without a reader is another error")
+def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path):
+    """As `emotion results exp | head` does."""
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "-m", "emotion", "results", seeds_of(tmp_path, planted("a-1 b-1", [0, 1], [0, 1]))]
+    done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE)
+    os.close(pipe)
+    assert done.returncode == 1 and done.stderr == b""
 
 
 def test_several_folders_are_no_one_table(tmp_path):
