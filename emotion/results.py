@@ -39,9 +39,7 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
     """Markdown table with a row for each folder: folds pooled, mean and spread over its seeds, training time of a fold.
 
-    Of dimensions, the mean CCC over its seeds.
-
-    Raises DataError where one has no results.
+    Of dimensions, the mean CCC over its seeds. Raises DataError where one has no results.
     """
     found = {root: by_seed(root, table, _read) for root in map(Path, roots)}
     summaries = {root: [_summary(list(folds.values())) for folds in seeds.values()] for root, seeds in found.items()}

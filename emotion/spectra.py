@@ -19,8 +19,8 @@ def power(frames: Tensor, window: Tensor) -> Tensor:
 def pieces(frames: Tensor, dimension: int) -> Sequence[Tensor]:
     """The frames in a few tensors along a dimension, of PIECE_SAMPLES at most where one index has no more.
 
-    Fetching what was written to memory and fell out of the cache takes twice as long as the transform (measured on a
-    processor). Other devices get all at once.
+    All at once took 2.6 times as long on a processor with 2 MB of cache (magnitudes of 1,000 of the detector's chunks).
+    Other devices get all at once.
     """
     size = frames.shape[dimension]
     if frames.device.type != "cpu":
