@@ -25,6 +25,7 @@ from . import audio, datadir, decoder
 
 UNFETCHED = "cannot be fetched"   # how the reason begins where it is not the recording's fault
 
+
 @dataclass(frozen=True)
 class Entry:
     """One recording, or a span of it in seconds; in a tar file, `size` bytes from `offset`."""
@@ -115,6 +116,10 @@ def _members(address: str) -> Iterator[Entry]:
                     yield Entry(f"{address}/{member.name}", address, offset=member.offset_data, size=member.size)
     except tarfile.TarError as error:
         raise ValueError(f"{address} is cut or no tar file ({error}). Copy it again from its source.") from error
+    except Exception as error:   # of the kinds of a service
+        if "://" not in address:
+            raise
+        raise ValueError(f"{address} cannot be read ({_reason(error)}). Check the address and its service.") from error
 
 
 def _remote(source: str) -> Iterator[Entry]:

@@ -266,22 +266,21 @@ def _gaps(answers: _Answers, name: str, group: set[str]) -> Iterator[Check]:
     right = np.array([[np.sum((answers.speakers == s) & (answers.targets == c) & (answers.plain == c))
                        for c in range(classes)] for s in speakers])
     gap = _gap(right[None], files[None], inside)[0]
+    measured = np.flatnonzero(np.isfinite(gap))
 
     generator = np.random.default_rng(0)
     recall = right.sum(0) / np.maximum(files.sum(0), 1)
     simulated = generator.binomial(files, recall, (SIMULATIONS, *files.shape))
-    limits = np.nanmax(np.abs(_gap(simulated, np.broadcast_to(files, simulated.shape), inside)), 0)
+    limits = np.abs(_gap(simulated, np.broadcast_to(files, simulated.shape), inside))[:, measured].max(0)
 
     drawn = generator.integers(len(speakers), size=(SIMULATIONS, len(speakers)))
     times = np.stack([np.bincount(row, minlength=len(speakers)) for row in drawn])[:, :, None]
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanpercentile(_gap(times * right, times * files, inside), (2.5, 97.5), axis=0)
-    for i, label in enumerate(("UAR", *(f"recall of {label}" for label in answers.labels))):
-        if np.isfinite(gap[i]):
-            yield Check(
-                "fairness", name, f"{label}, beside all", abs(gap[i]), limits[i], False,
-                (float(low[i]), float(high[i])),
-            )
+    again = _gap(times * right, times * files, inside)[:, measured]
+    intervals = np.nanpercentile(again, (2.5, 97.5), axis=0).T   # nan where none of the group was drawn
+    names = ["UAR", *(f"recall of {label}" for label in answers.labels)]
+    for i, limit, (low, high) in zip(measured, limits, intervals):
+        yield Check(
+            "fairness", name, f"{names[i]}, beside all", abs(gap[i]), float(limit), False, (float(low), float(high)))
 
 
 def _gap(right: np.ndarray, files: np.ndarray, inside: np.ndarray) -> np.ndarray:

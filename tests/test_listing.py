@@ -109,14 +109,15 @@ class Outage(Exception):
     """As the library of a service raises it, of no kind that Python knows."""
 
 
+def no_route(*arguments, **options):
+    raise Outage("no route to the service")
+
+
 @pytest.fixture
 def unreachable(monkeypatch):
     """No address answers."""
-    def fail(*arguments, **options):
-        raise Outage("no route to the service")
-
     for name in ("find", "glob", "open"):
-        monkeypatch.setattr(MemoryFileSystem, name, fail)
+        monkeypatch.setattr(MemoryFileSystem, name, no_route)
 
 
 @pytest.mark.parametrize("source", ["memory://calls", "memory://calls/*.wav"])
@@ -124,6 +125,13 @@ def test_a_service_that_does_not_answer_is_named(unreachable, source):
     told = f"{re.escape(source)} cannot be listed .no route to the service.. Check the address"
     with pytest.raises(ValueError, match=told):
         entries(source)
+
+
+def test_a_service_that_does_not_give_its_tar_file_is_named(monkeypatch):
+    MemoryFileSystem().pipe("/shards/0.tar", b"")
+    monkeypatch.setattr(MemoryFileSystem, "open", no_route)
+    with pytest.raises(ValueError, match="memory://.*shards/0.tar cannot be read .no route to the service.. Check"):
+        entries("memory://shards")
 
 
 def test_a_recording_that_its_service_does_not_give_fails_alone(unreachable):

@@ -126,6 +126,15 @@ def test_the_gap_of_a_group_is_its_recall_less_that_of_all(rng):
     assert gap == pytest.approx([own.mean() - everybody.mean(), *(own - everybody)])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_that_a_group_never_spoke_is_not_compared():
+    speakers, targets = np.repeat(["f1", "f2", "m1", "m2"], 4), np.array([0, 1] * 4 + [1] * 8)
+    checks = list(stress._fairness(answers(targets, targets, speakers, sexes={s: s[0] for s in set(speakers)})))
+    assert {check.measure for check in checks if check.subject == "men"} == {
+        "UAR, beside all", "recall of neutral, beside all"}
+    assert all(np.isfinite([check.value, check.limit, *check.interval]).all() for check in checks)
+
+
 def test_voices_are_grouped_by_their_mean_pitch_and_one_group_alone_is_none():
     speakers, targets = np.repeat(["a", "b", "c"], 4), np.tile([0, 1], 6)
     deep = dict.fromkeys("abc", 100.0)
