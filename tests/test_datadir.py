@@ -3,31 +3,10 @@ import os
 from collections import Counter
 
 import pytest
+from utterances import corpus, spans
 
-from emotion import datadir, labels
+from emotion import datadir, labels, splits
 from emotion.datadir import DataError, Utterance
-
-
-def corpus(folder, speakers=("s1", "s2", "s10"), emotions=("anger", "neutral"), takes=2):
-    """Utterances of distinct audio files of equal size."""
-    folder.mkdir(parents=True, exist_ok=True)
-    utterances = []
-    for speaker in speakers:
-        for emotion in emotions:
-            for take in range(takes):
-                wav = folder / f"{speaker}-{emotion}-{take}.wav"
-                wav.write_text(f"{wav.stem:>40}")
-                seconds = 1.5 + take / 3
-                utterances.append(Utterance(wav.stem, speaker, str(wav), emotion, duration_seconds=seconds))
-    return utterances
-
-
-def spans(wav, speaker, edges, emotion="calm"):
-    """Utterances cut out of one recording at these edges."""
-    return [
-        Utterance(f"{speaker}-{n}", speaker, str(wav), emotion, start, stop)
-        for n, (start, stop) in enumerate(zip(edges, edges[1:]))
-    ]
 
 
 def with_sex(utterances, **sexes):
@@ -99,7 +78,7 @@ def test_sex_is_written_only_when_that_of_every_utterance_is_known(tmp_path):
 def test_a_speakers_sex_goes_wherever_the_utterance_goes(tmp_path):
     sexes = {"s1": "f", "s2": "m", "s10": "f"}
     utterances = with_sex(corpus(tmp_path), **sexes)
-    parts = datadir.split(utterances, test=["s1"], valid=["s10"])
+    parts = splits.divide(utterances, test=["s1"], valid=["s10"])
     for part in (datadir.combine([utterances]), datadir.subset(utterances, per_class=3), *parts.values()):
         assert {(u.speaker, u.sex) for u in part} == {(u.speaker, sexes[u.speaker]) for u in part}
 
@@ -118,7 +97,7 @@ def test_ratings_and_votes_are_tables_where_some_are_known(tmp_path):
 def test_ratings_and_votes_go_wherever_the_utterance_goes(tmp_path):
     utterances = rated(corpus(tmp_path))
     known = {u.id: (u.arousal, u.valence, u.dominance, u.votes) for u in utterances}
-    parts = datadir.split(utterances, test=["s1"], valid=["s10"])
+    parts = splits.divide(utterances, test=["s1"], valid=["s10"])
     for part in (datadir.combine([utterances]), datadir.subset(utterances, per_class=3), *parts.values()):
         assert all((u.arousal, u.valence, u.dominance, u.votes) == known[u.id] for u in part)
 
@@ -152,16 +131,6 @@ def test_a_subset_keeps_the_speakers_and_emotions_asked_for(tmp_path):
     assert [u.id for u in few] == ["s10-anger-0", "s10-anger-1", "s2-anger-0"]
     rest = datadir.subset(corpus(tmp_path), without_speakers=["s2", "s10"])
     assert {u.speaker for u in rest} == {"s1"}
-
-
-def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
-    utterances = corpus(tmp_path)
-    splits = datadir.split(utterances, test=["s1"], valid=["s10"])
-    assert {name: {u.speaker for u in part} for name, part in splits.items()} == {
-        "train": {"s2"}, "valid": {"s10"}, "test": {"s1"}
-    }
-    assert datadir.combine(splits.values()) == datadir.combine([utterances])
-    datadir.check_disjoint(**splits)
 
 
 # round trip
@@ -317,17 +286,6 @@ def test_a_whole_recording_of_unknown_length_among_spans_is_refused(tmp_path):
         datadir.write(tmp_path, [*spans("a.wav", "a", [0, 1]), Utterance("b-1", "b", "b.wav", "fear")])
 
 
-@pytest.mark.parametrize("test, valid, remedy", [
-    (["s3"], ["s1"], "test: unknown speakers s3; there are s1, s10, s2"),
-    (["s1"], ["s3"], "valid: unknown speakers s3"),
-    (["s1", "s2"], ["s2"], "s2 are in test and in valid.*each speaker to one split"),
-    (["s1", "s2"], ["s10"], "none is left to train on"),
-])
-def test_a_split_of_unknown_shared_or_all_speakers_is_refused(tmp_path, test, valid, remedy):
-    with pytest.raises(DataError, match=remedy):
-        datadir.split(corpus(tmp_path), test, valid)
-
-
 @pytest.mark.parametrize("options, kind, remedy", [
     ({"speakers": ["s3"]}, DataError, "unknown speakers s3"),
     ({"without_speakers": ["s3"]}, DataError, "unknown speakers s3"),
@@ -346,40 +304,3 @@ def test_combining_lists_that_share_an_id_is_refused(tmp_path):
     utterances = corpus(tmp_path)
     with pytest.raises(DataError, match="s1-anger-0 occur twice"):
         datadir.combine([utterances, utterances[:1]])
-
-
-def test_two_splits_that_share_a_speaker_are_refused(tmp_path):
-    utterances = corpus(tmp_path)
-    with pytest.raises(DataError, match="speaker s1 is in train and in test.*each speaker to one split"):
-        datadir.check_disjoint(train=utterances[1:], test=utterances[:1])
-
-
-def test_two_splits_that_share_audio_are_refused_under_any_name_and_speaker(tmp_path):
-    one, two = corpus(tmp_path / "one", speakers=["s1"]), corpus(tmp_path / "two", speakers=["s2"])
-    datadir.check_disjoint(train=one, test=two)
-    (tmp_path / "two/s2-anger-0.wav").write_bytes((tmp_path / "one/s1-neutral-1.wav").read_bytes())
-    with pytest.raises(DataError, match="s1-neutral-1 in train and s2-anger-0 in test are the same audio"):
-        datadir.check_disjoint(train=one, test=two)
-
-
-def test_spans_of_one_recording_may_part_but_not_overlap(tmp_path):
-    dialogue = tmp_path / "dialogue.wav"
-    dialogue.write_text("two people")
-    first = spans(dialogue, "a", [0, 2])
-    datadir.check_disjoint(train=first, test=spans(dialogue, "b", [2, 3]))
-    for others in (spans(dialogue, "b", [1.9, 3]), [Utterance("b-1", "b", str(dialogue), "calm")]):
-        with pytest.raises(DataError, match="the same audio"):
-            datadir.check_disjoint(train=first, test=others)
-
-
-def test_one_pipe_in_two_splits_is_refused_without_running_it(tmp_path):
-    one, other = (Utterance(f"{s}-1", s, f"touch {tmp_path / 'ran'} |", "calm") for s in "ab")
-    datadir.check_disjoint(train=[one], test=[dataclasses.replace(other, wav="true |")])
-    with pytest.raises(DataError, match="the same audio"):
-        datadir.check_disjoint(train=[one], test=[other])
-    assert not (tmp_path / "ran").exists()
-
-
-def test_audio_that_cannot_be_compared_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no such file gone.wav for a-1.*Correct wav.scp"):
-        datadir.check_disjoint(train=[Utterance("a-1", "a", "gone.wav", "calm")])

@@ -62,7 +62,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "train.augment": "masking settings",
     "train.config": "checkpoint features labels settings train.augment",
-    "train.dataset": "audio datadir labels train.config",
+    "train.dataset": "audio datadir labels splits train.config",
     "train.distributed": "hardware",
     "train.losses": "",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "

@@ -86,8 +86,8 @@ def _split(options: argparse.Namespace) -> None:
         raise ValueError(f"--fold {options.fold}: {options.split} has the folds 1 to {len(folds)}. Choose one of them.")
     for k, (test, valid) in enumerate(folds, 1):
         if options.fold in (None, k):
-            parts = datadir.split(utterances, test, valid)
-            datadir.check_disjoint(**parts)
+            parts = splits.divide(utterances, test, valid)
+            splits.check_disjoint(**parts)
             for name, part in parts.items():
                 datadir.write(Path(options.out, f"fold{k}", name), part)
             print(f"fold {k}: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .. import audio, datadir
+from .. import audio, datadir, splits
 from ..datadir import DataError, Utterance, few, open_wav
 from ..labels import OWN, Scheme
 from .config import Config
@@ -178,7 +178,7 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
     Raises: DataError where they share a speaker or audio, or the first cannot teach what is asked; what reading raises.
     """
     parts = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
-    datadir.check_disjoint(**parts)
+    splits.check_disjoint(**parts)
     free, sets = config.fit.memory_gigabytes, []
     for name, utterances in parts.items():
         recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)

@@ -277,7 +277,7 @@ def test_stage_1_leaves_folds_that_share_no_speaker(recipe, recipes, miniature, 
     for k, (test, valid) in enumerate(split.folds, 1):
         parts = {name: datadir.read(data / f"fold{k}" / name) for name in ("train", "valid", "test")}
         assert {u.speaker for u in parts["test"]} == set(test) and {u.speaker for u in parts["valid"]} == set(valid)
-        datadir.check_disjoint(**parts)
+        splits.check_disjoint(**parts)
     scheme = yaml.safe_load((RECIPES / recipe / "conf/serial.yaml").read_text())["scheme"]
     labels.scheme(scheme).indices(u.emotion for part in parts.values() for u in part)
 

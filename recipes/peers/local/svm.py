@@ -21,7 +21,7 @@ from extract import Table
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emotion import datadir, metrics
+from emotion import datadir, metrics, splits
 from emotion.calibration import fit_temperature
 from emotion.datadir import Utterance
 from emotion.evaluate import POSTERIORS, Posteriors
@@ -111,7 +111,7 @@ def run(exp: Path, data: Path, table_path: Path, speaker_normalised: bool) -> No
         print(f"{stands} stands: skipped")
         return
     parts = {part: datadir.read(data / part) for part in PARTS}
-    datadir.check_disjoint(**parts)
+    splits.check_disjoint(**parts)
     fold = prepare(parts, table, speaker_normalised)
     svm, scores = choose(fold)
     answers, temperature = probabilities(svm, fold)
