@@ -286,6 +286,8 @@ class MemoryConfig:
                 "transformer_layers and lstm_layers must be at least 0, lstm_width and transformer_heads at least 1. "
                 "Use 0 layers for none."
             )
+        if self.lstm_residual and not self.lstm_layers:
+            raise ValueError("lstm_residual=True leads around the LSTM, and lstm_layers=0 has none. Leave it out.")
 
 
 class Memory(nn.Module):

@@ -100,7 +100,10 @@ def fit_threshold(probabilities: Tensor, share: float = 0.1) -> float:
     if not 0 <= share < 1 or not len(probabilities):
         raise ValueError(f"share={share} must be in [0, 1) and {len(probabilities)} utterances at least one: of "
                          "nothing no part can be held back. Use 0.1, or 0 to answer always.")
-    return float(probabilities.detach().double().max(dim=1).values.quantile(share)) if share else 0.0
+    if not share:
+        return 0.0
+    confidence = float(probabilities.detach().double().max(dim=1).values.quantile(share))
+    return min(confidence, math.nextafter(1.0, 0.0))   # 1 would hold back what is certain
 
 
 def _softmax(logits: Tensor, temperature: float) -> Tensor:

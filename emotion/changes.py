@@ -20,6 +20,8 @@ import soundfile
 Number = TypeVar("Number", int, float)
 Voices = Callable[[np.random.Generator], np.ndarray]   # another utterance, drawn anew at each call
 
+CODED_RATE = 16_000   # of what MP3 and Opus take: both have it, and bits a second mean the same for every model
+MP3_DELAY = 1105   # samples of coding and decoding, which libsndfile takes off at 32 kHz and more alone
 SOUND_METRES_PER_SECOND = 343.0
 ROOM_METRES = ((3.0, 8.0), (3.0, 6.0), (2.5, 3.5))
 RT60_SECONDS = (0.2, 0.4)   # by Eyring; mirrored sources ring half as long again
@@ -43,9 +45,13 @@ class Sound:
 
 
 def tone(sound: Sound) -> np.ndarray:
-    """A sinusoid between 5 and 7 kHz, its peak 40, 45 or 50 dB below that of the speech."""
+    """A sinusoid between 5 and 7 kHz, its peak 40, 45 or 50 dB below that of the speech.
+
+    Of a slower model it lies as high as its rate lets it, as far above the voice.
+    """
     peak = np.abs(sound.waveform).max() * _amplitude(-sound.one_of(40, 45, 50))
-    hertz = sound.generator.uniform(5000, 7000)
+    highest = min(7000, 0.44 * sound.sample_rate)
+    hertz = sound.generator.uniform(5 / 7 * highest, highest)
     return sound.waveform + peak * np.sin(2 * np.pi * hertz / sound.sample_rate * np.arange(len(sound.waveform)))
 
 
@@ -142,14 +148,15 @@ def room(sound: Sound) -> np.ndarray:
 
 
 def mp3(sound: Sound) -> np.ndarray:
-    """MP3 at 24 kbit/s."""
-    return _coded(sound.waveform, sound.sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9,
-                  bitrate_mode="CONSTANT")
+    """MP3 at 24 kbit/s and 16 kHz."""
+    return _at_coded_rate(sound, lambda waveform: _coded(
+        waveform, CODED_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.9, bitrate_mode="CONSTANT"))
 
 
 def opus(sound: Sound) -> np.ndarray:
-    """Opus at about 9 kbit/s."""
-    return _coded(sound.waveform, sound.sample_rate, format="OGG", subtype="OPUS", compression_level=0.98)
+    """Opus at about 11 kbit/s and 16 kHz."""
+    return _at_coded_rate(sound, lambda waveform: _coded(
+        waveform, CODED_RATE, format="OGG", subtype="OPUS", compression_level=0.98))
 
 
 def _amplitude(decibel: Any) -> Any:
@@ -191,8 +198,27 @@ def _compressed(sound: Sound) -> np.ndarray:
     return sound.waveform * _amplitude(-0.75 * over_db)
 
 
+def _at_coded_rate(sound: Sound, codec: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The codec's answer at CODED_RATE, brought back to the rate and length of the sound."""
+    if sound.sample_rate == CODED_RATE:
+        return codec(sound.waveform)
+    import soxr
+
+    back = soxr.resample(codec(soxr.resample(sound.waveform, sound.sample_rate, CODED_RATE)), CODED_RATE,
+                         sound.sample_rate)
+    return _as_long(back, len(sound.waveform))
+
+
+def _as_long(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """Cut, or filled with zeros, at its end."""
+    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+
+
 def _coded(waveform: np.ndarray, sample_rate: int, **how) -> np.ndarray:
-    """What is left after a codec, as long as before. Raises: ValueError where this libsndfile does not have it."""
+    """What is left after a codec, as long as before and no later.
+
+    Raises: ValueError where this libsndfile does not have it.
+    """
     file = io.BytesIO()
     try:
         soundfile.write(file, np.clip(waveform, -1, 1), sample_rate, **how)
@@ -200,7 +226,9 @@ def _coded(waveform: np.ndarray, sample_rate: int, **how) -> np.ndarray:
         raise ValueError(f"libsndfile {soundfile.__libsndfile_version__} cannot write {how['subtype']} ({error}). "
                          "Install soundfile from PyPI, which brings one that can.") from error
     file.seek(0)
-    return soundfile.read(file, len(waveform), dtype="float32", fill_value=0)[0]
+    decoded = soundfile.read(file, dtype="float32")[0]
+    late = MP3_DELAY if how["format"] == "MP3" and len(decoded) > len(waveform) else 0
+    return _as_long(decoded[late:], len(waveform))
 
 
 def _room_response(generator: np.random.Generator, sample_rate: int) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .datadir import DataError, few
 from .evaluate import POSTERIORS, Posteriors
+from .labels import tell_apart
 from .results import by_seed
 
 DRAWS = 10_000
@@ -81,7 +82,8 @@ def compare(
 
     Whole speakers are drawn with replacement and both experiments scored on each draw; the interval is made of
     percentiles.
-    Raises: DataError where they answered other utterances, in other classes, or disagree on what is true.
+    Raises: DataError where they answered other utterances, in other classes, or disagree on what is true; and where
+    there is one class alone.
     Source: Bisani and Ney, Bootstrap estimates for confidence intervals in ASR performance evaluation, ICASSP 2004 (the
     same draw for both, and the share of draws in which one is better); Field and Welsh, Bootstrapping clustered data,
     JRSS B 69(3), 2007 (clusters drawn whole).
@@ -171,6 +173,9 @@ def sentence(comparison: Comparison) -> str:
 def _same(first: Sequence[Posteriors], second: Sequence[Posteriors]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Utterances, speakers and true classes, in the order of the first. Raises: DataError where any differs."""
     one = first[0]
+    if not tell_apart(one.labels):
+        raise DataError("these models name no emotions, so that all their answers are alike. Compare their CCC with "
+                        "`emotion results --rows`.")
     known = dict(zip(one.utterances, zip(one.speakers, one.targets)))
     for other in (*first[1:], *second):
         if other.labels != one.labels:

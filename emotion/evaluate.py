@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import csv
+import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,16 +59,20 @@ class Posteriors:
     @classmethod
     def read(cls, path: Path) -> Posteriors:
         """The table that `write` wrote. Raises DataError where it is not one."""
-        with open(path, **TEXT) as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        labels = tuple(name.removeprefix("p_") for name in header[3:])
         try:
+            with open(path, **TEXT) as file:
+                header, *rows = list(csv.reader(file)) or [[]]
+            labels = tuple(name.removeprefix("p_") for name in header[3:])
             if header[:3] != ["utterance", "speaker", "emotion"]:
                 raise ValueError(f"its columns are {header}")
             names, speakers, emotions = zip(*(row[:3] for row in rows))
             targets = np.array([labels.index(emotion) for emotion in emotions])
             probabilities = np.array([[float(p) for p in row[3:]] for row in rows]).reshape(len(rows), len(labels))
-        except ValueError as error:
+            if not np.isfinite(probabilities).all():
+                raise ValueError("some probabilities are no numbers")
+            if len(set(names)) < len(names):
+                raise ValueError("an utterance stands in it twice")
+        except (ValueError, csv.Error) as error:
             raise DataError(
                 f"{path} is no whole table of posteriors ({error}). Make it again with `emotion evaluate`."
             ) from None
@@ -182,38 +188,61 @@ def answers(
 def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_back: float = 0.0) -> Calibration:
     """Fit the temperatures on the validation speakers and store them in the model; draws EXP/reliability.png.
 
-    hold_back: share of these utterances, the least sure ones, that the model is to call unknown.
-    The step temperature makes each step of the timeline as sure of its utterance's label as it is right.
+    hold_back: share of these utterances, the least sure ones, that the model is to call unknown; of a model that is
+    calibrated, this alone is fitted.
+    Temperatures are fitted on the utterances that one window of the model holds, if any are so short: of longer ones
+    it answers with the mean over windows. The step temperature makes each step of the timeline as sure of its
+    utterance's label as it is right.
     Raises DataError where a speaker of the directory was heard in training.
     """
     path = Path(exp_dir) / checkpoint.FILE_NAME
     model = checkpoint.read(path)
-    if model.calibration != Calibration():
+    is_fitted = model.calibration != Calibration()
+    if is_fitted and not hold_back:
         log.info("%s is calibrated (temperature %.2f), once and for all: skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
     refuse_heard(utterances, model.train_speakers, "trained on")
     targets = np.array(model.scheme.indices(u.emotion for u in utterances))
-    answers = timelines(utterances, Analyzer(model, device))
+    analyzer = Analyzer(model, device)
+    answers = timelines(utterances, analyzer)
     probabilities = np.stack([answer.probabilities for answer in answers])
-    steps = np.concatenate([answer.step_probabilities for answer in answers])
-    step_targets = np.repeat(targets, [len(answer.step_probabilities) for answer in answers])
-    fitted = Calibration(
-        # log-probabilities are logits: they differ from the network's by a constant, which softmax ignores
-        utterance=fit_temperature(torch.tensor(probabilities).clamp(min=1e-12).log(), torch.tensor(targets)),
-        step=fit_temperature(torch.tensor(steps).clamp(min=1e-12).log(), torch.tensor(step_targets)),
-    )
-    calibrated = fitted.apply_utterance(torch.tensor(probabilities).clamp(min=1e-12).log()).numpy()
+    if is_fitted:
+        fitted, calibrated = model.calibration, probabilities
+    else:
+        fitted, calibrated = _temperatures(answers, targets, analyzer.windows.length_seconds), probabilities
+        if fitted != Calibration():
+            again = timelines(utterances, Analyzer(model.with_calibration(fitted), device))
+            calibrated = np.stack([answer.probabilities for answer in again])
+        plot.reliability(targets, probabilities, Path(exp_dir) / "reliability.png", calibrated=calibrated)
+        log.info(
+            "temperature %.2f (steps %.2f): expected calibration error %.3f -> %.3f on %d validation utterances",
+            fitted.utterance, fitted.step,
+            metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
+        )
     fitted = replace(fitted, unknown_below=fit_threshold(torch.tensor(calibrated), hold_back))
-    plot.reliability(targets, probabilities, Path(exp_dir) / "reliability.png", calibrated=calibrated)
+    if hold_back:
+        log.info("below a confidence of %.2f the answer is unknown", fitted.unknown_below)
     chose = {*model.valid_speakers, *(u.speaker for u in utterances)}  # whoever calibrates cannot test
     checkpoint.write(replace(model.with_calibration(fitted), valid_speakers=tuple(sorted(chose))), path)
-    log.info(
-        "temperature %.2f (steps %.2f): expected calibration error %.3f -> %.3f on %d validation utterances",
-        fitted.utterance, fitted.step,
-        metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
-    )
     return fitted
+
+
+def _temperatures(answers: Sequence[Timeline], targets: np.ndarray, window_seconds: float) -> Calibration:
+    """Those that fit the answers of single windows, whose log-probabilities are their logits but for a constant, which
+    softmax ignores; of all, where each has several. Shape: targets (answers,) class numbers.
+    """
+    pairs = list(zip(answers, targets))
+    whole, true = zip(*([pair for pair in pairs if pair[0].duration_seconds <= window_seconds] or pairs))
+    steps = [answer.step_probabilities for answer in whole]
+
+    def fitted(probabilities: np.ndarray, targets: np.ndarray) -> float:
+        return fit_temperature(torch.tensor(probabilities).clamp(min=1e-12).log(), torch.tensor(targets))
+
+    return Calibration(
+        utterance=fitted(np.stack([answer.probabilities for answer in whole]), np.array(true)),
+        step=fitted(np.concatenate(steps), np.repeat(true, [len(part) for part in steps])),
+    )
 
 
 def evaluate(
@@ -221,6 +250,8 @@ def evaluate(
     speeds: Sequence[float] = (1.0,), out: str | Path | None = None, own_statistics: bool = False,
 ) -> dict:
     """Score the test speakers once: posteriors.csv, scores.json and confusion.png in the folder `out`.
+
+    Again only where the model or the tables of the data directory have changed.
 
     With dimensions also dimensions.csv and, in scores.json, the CCC of each; with votes, how well the answers fit them.
     exp_dir: an experiment folder, which is where `out` is if left out; or a model file, which needs it.
@@ -235,16 +266,18 @@ def evaluate(
     out = Path(exp_dir if out is None else out)
     kind = ("" if tuple(speeds) == (1.0,) else "_speeds") + ("_own" if own_statistics else "")
     done = out / f"scores{kind}.json"
-    source = {"model": model.fingerprint, "data": str(directory), "speeds": list(speeds)}
     utterances = datadir.read(directory)
+    source = {
+        "model": model.fingerprint, "data": str(directory), "content": _digest(utterances), "speeds": list(speeds),
+    }
     if not allow_heard:
         refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
     if done.exists():
         scores = json.loads(done.read_text())
-        if source.items() <= scores.items():
+        if {**source, "data": scores.get("data")}.items() <= scores.items():
             log.info("%s stands: evaluation is done, skipped", done)
             return scores
-        if scores.get("data") != str(directory):
+        if os.path.realpath(str(scores.get("data"))) != os.path.realpath(directory):
             raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
     out.mkdir(parents=True, exist_ok=True)
     if own_statistics:
@@ -266,6 +299,11 @@ def evaluate(
     for line in told(scores):
         log.info("%s: %s", out, line)
     return scores
+
+
+def _digest(utterances: Sequence[Utterance]) -> str:
+    """Changes with whatever the tables of a data directory say: labels, speakers, spans, paths, ratings."""
+    return hashlib.sha256(repr(utterances).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def with_statistics_of(utterances: Sequence[Utterance], model: checkpoint.Checkpoint) -> checkpoint.Checkpoint:

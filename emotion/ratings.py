@@ -65,16 +65,16 @@ class Ratings:
     @classmethod
     def read(cls, path: Path) -> Ratings:
         """The table that `write` wrote. Raises DataError where it is not one."""
-        with open(path, **TEXT) as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        dimensions = tuple(name.removeprefix("true_") for name in header[2::2])
         try:
+            with open(path, **TEXT) as file:
+                header, *rows = list(csv.reader(file)) or [[]]
+            dimensions = tuple(name.removeprefix("true_") for name in header[2::2])
             if header != ["utterance", "speaker", *(f"{kind}_{d}" for d in dimensions for kind in ("true", "said"))]:
                 raise ValueError(f"its columns are {header}")
             names, speakers = zip(*(row[:2] for row in rows))
             cells = np.array([[float(cell or "nan") for cell in row[2:]] for row in rows])
             true, said = cells.reshape(len(rows), len(dimensions), 2).transpose(2, 0, 1)
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise DataError(
                 f"{path} is no whole table of dimensions ({error}). Make it again with `emotion evaluate`."
             ) from None

@@ -55,7 +55,8 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         uar, war, ece = (percent * np.array([summary[key] for summary in column]) for key in ("uar", "war", "ece"))
         rated = [[summary.get("dimensions", {}).get(name, {"ccc": np.nan})["ccc"] for summary in column]
                  for name in dimensions]
-        minutes = [_training_seconds(path) / 60 for path in root.glob("fold*/seed*/epochs.csv")]
+        paths = (root / f"fold{k}/seed{seed}/epochs.csv" for seed, parts in seeds.items() for k in parts)
+        minutes = [_training_seconds(path) / 60 for path in paths if path.exists()]
         folds = " ".join(map(str, sorted(next(iter(seeds.values())))))
         spread = uar.std(ddof=1) if len(uar) > 1 else np.nan
         cells = [root.parent.name, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import re
 import string
@@ -24,6 +25,7 @@ from .analyzer import Analyzer
 from .checkpoint import Checkpoint
 from .datadir import DataError, Utterance
 from .evaluate import heard, refuse_heard, timelines
+from .labels import tell_apart
 
 TEMPLATE = Path(__file__).with_name("stress.html.template")
 ENDINGS = (".html", ".json")
@@ -125,11 +127,14 @@ def stress(
 
     told: is given a line for each step.   allow_heard: also on others, who are named in the result.
     Raises: DataError where a model has heard a speaker in training or validation, unless allowed; where models differ
-    in their classes, or audio cannot be read.
+    in their classes or have one alone, or audio cannot be read.
     """
     parts, models, not_new = [], [], set()
     for model, directory in pairs:
         model = model if isinstance(model, Checkpoint) else checkpoint.read(model)
+        if not tell_apart(model.labels):
+            raise DataError(f"the model {model.fingerprint} names no emotions, so no label could change. What its "
+                            "dimensions are worth is told by `emotion evaluate`.")
         utterances = datadir.read(directory)
         known = (*model.train_speakers, *model.valid_speakers)
         if not allow_heard:
@@ -211,8 +216,9 @@ def _correctness(answers: _Answers) -> Iterator[Check]:
     recall = right / np.maximum(true, 1)
     precision = right / np.maximum(called, 1)
     share_error = np.abs(called - true) / true.sum()
-    interval = metrics.bootstrap(metrics.uar, answers.targets, answers.plain, answers.speakers)
+    low, high = metrics.bootstrap(metrics.uar, answers.targets, answers.plain, answers.speakers)
     group = "correctness"
+    interval = (low, high) if math.isfinite(low) else None   # one speaker says nothing of others
     yield Check(group, "all", "UAR", recall[present].mean(), 0.5, True, interval)
     for name, values in (("recall", recall), ("precision", precision)):
         for label, value in zip(np.array(answers.labels)[present], values[present]):

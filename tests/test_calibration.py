@@ -119,6 +119,11 @@ def test_the_threshold_holds_back_the_share_that_is_asked_for():
     assert fit_threshold(probabilities, 0.0) == 0.0
 
 
+def test_the_threshold_of_answers_that_are_all_certain_holds_nothing_back():
+    certain = torch.eye(3).double()
+    assert Calibration(unknown_below=fit_threshold(certain, 0.1)).unknown_below <= certain.max()
+
+
 @pytest.mark.parametrize("utterances, share", [(3, 1.0), (3, -0.1), (0, 0.1)])
 def test_a_share_or_a_sample_of_nothing_is_refused(utterances, share):
     with pytest.raises(ValueError, match="0 to answer always"):

@@ -57,6 +57,24 @@ def test_noise_lies_that_far_below_the_speech(name, distances, voice):
         assert min(abs(decibel(rms(voice) / rms(noise)) - distance) for distance in distances) < 0.01
 
 
+@pytest.mark.parametrize("name", ["MP3", "Opus", "telephone"])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100])
+def test_what_a_codec_leaves_is_as_long_and_no_later(name, rate, voice):
+    import soxr
+
+    spoken = soxr.resample(voice, RATE, rate)
+    heard = ALL[name](Sound(spoken, rate, np.random.default_rng(1), lambda generator: spoken))
+    both = np.fft.rfft([heard, spoken], 2 * len(spoken))
+    assert len(heard) == len(spoken) and np.fft.irfft(both[0] * both[1].conj()).argmax() == 0
+
+
+def test_a_tone_of_a_slow_model_lies_below_half_its_rate():
+    for seed in range(5):
+        changed = changes.tone(Sound(tones(200).astype(np.float32), 8000, np.random.default_rng(seed), lambda g: None))
+        added = np.abs(np.fft.rfft(changed - tones(200).astype(np.float32)))
+        assert 2500 < added.argmax() * 8000 / len(changed) < 3600
+
+
 def test_a_tone_stands_alone_between_5_and_7_khz_40_to_50_db_below_the_peak(voice):
     for seed in range(5):
         added = changes.tone(sound(voice, seed)) - voice

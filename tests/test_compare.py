@@ -152,6 +152,13 @@ def test_answers_to_something_else_are_refused(other, said):
         compare.compare([answers([0, 1, 2], [0, 1, 2])], [other])
 
 
+def test_answers_of_one_class_are_refused():
+    alone = answers([0, 0], [0, 0], labels=LABELS[:1] + ("x",))
+    alone = dataclasses.replace(alone, labels=("unknown",), probabilities=np.ones((2, 1)))
+    with pytest.raises(DataError, match="names? no emotions.*emotion results --rows"):
+        compare.compare([alone], [alone])
+
+
 def test_the_command_takes_folds_and_seeds_or_one_experiment(pair, tmp_path, capsys):
     first, second = pair
     half = len(first.utterances) // 2

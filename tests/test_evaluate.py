@@ -73,7 +73,8 @@ def test_a_certain_mistake_costs_the_same_after_its_table(tmp_path):
 
 @pytest.mark.parametrize("text", [
     "", "path,label\n", "p_anger\n", "p_anger\na,a,fear,1\n", "p_anger\na,a,anger,much\n",
-    "p_anger,p_fear\na,a,anger,1\n",
+    "p_anger,p_fear\na,a,anger,1\n", "p_anger,p_fear\na,a,anger,nan,1\n", "p_anger\na,a,anger,1\na,a,anger,1\n",
+    pytest.param(f'p_anger\n"a,{"x" * 200_000}', id="a quote that is never closed"),
 ])
 def test_another_table_is_refused_as_posteriors(tmp_path, text):
     text = f"utterance,speaker,emotion,{text}" if text.startswith("p_") else text
@@ -154,6 +155,23 @@ def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_pat
     assert [row[4] for row in changed["confusion"]] == [1] * 5  # all is called sadness now
 
 
+def test_evaluation_is_done_again_where_the_tables_have_changed(experiment, tmp_path):
+    directory = corpus(tmp_path / "test", "c")
+    before = evaluate.evaluate(experiment, directory, "cpu")
+    turned = [dataclasses.replace(u, emotion=CLASSES[-1 - CLASSES.index(u.emotion)]) for u in datadir.read(directory)]
+    datadir.write(directory, turned)
+    after = evaluate.evaluate(experiment, directory, "cpu")
+    assert after["confusion"] == before["confusion"][::-1]
+
+
+def test_a_folder_is_the_same_however_it_is_spelt(experiment, tmp_path, caplog):
+    caplog.set_level("INFO")
+    directory = corpus(tmp_path / "test", "c")
+    scores = evaluate.evaluate(experiment, directory, "cpu")
+    assert evaluate.evaluate(experiment, f"{directory}/", "cpu") == scores
+    assert "evaluation is done, skipped" in caplog.text
+
+
 @pytest.mark.parametrize("speaker", ["a", "b"])
 def test_a_heard_speaker_is_refused_unless_allowed(experiment, tmp_path, speaker):
     directory = corpus(tmp_path / "test", f"{speaker} c")
@@ -211,6 +229,29 @@ def test_calibration_holds_back_the_share_that_is_least_sure(experiment, tmp_pat
     answers = evaluate.timelines(datadir.read(directory), Analyzer(experiment, "cpu"))
     assert np.mean([answer.label == "unknown" for answer in answers]) == pytest.approx(0.4, abs=0.1)
     assert 0 < fitted.unknown_below == checkpoint.read(experiment).calibration.unknown_below
+
+
+def test_a_calibrated_model_learns_what_to_hold_back_and_keeps_its_temperatures(experiment, tmp_path):
+    directory = corpus(tmp_path / "valid", "b c d")
+    before = evaluate.calibrate(experiment, directory, "cpu")
+    after = evaluate.calibrate(experiment, directory, "cpu", hold_back=0.4)
+    assert before.unknown_below == 0 and after == dataclasses.replace(before, unknown_below=after.unknown_below)
+    answers = evaluate.timelines(datadir.read(directory), Analyzer(experiment, "cpu"))
+    assert np.mean([answer.label == "unknown" for answer in answers]) == pytest.approx(0.4, abs=0.1)
+
+
+def test_temperatures_are_those_of_single_windows(experiment, tmp_path):
+    """The mean over windows is no softmax of logits: of a long utterance nothing can be fitted exactly."""
+    short = datadir.read(corpus(tmp_path / "short", "b c"))
+    soundfile.write(tmp_path / "long.wav", noise(3, 25.0), RATE, subtype="FLOAT")
+    (tmp_path / "both").mkdir()
+    datadir.write(tmp_path / "both", [*short, Utterance("d-long", "d", str(tmp_path / "long.wav"), "fear")])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    checkpoint.write(checkpoint.read(experiment), copy / checkpoint.FILE_NAME)
+    fitted = evaluate.calibrate(experiment, str(tmp_path / "short"), "cpu")
+    with_long = evaluate.calibrate(copy, str(tmp_path / "both"), "cpu")
+    assert dataclasses.astuple(with_long) == pytest.approx(dataclasses.astuple(fitted), rel=1e-5)
 
 
 def test_calibration_is_skipped_the_second_time(experiment, tmp_path, caplog):

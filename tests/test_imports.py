@@ -56,9 +56,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "ratings": "datadir files labels metrics",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
     "results": "datadir evaluate ratings",
-    "compare": "datadir evaluate results",
+    "compare": "datadir evaluate labels results",
 
-    "stress": "analyzer changes checkpoint datadir evaluate files metrics page",
+    "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",
 
     "train.augment": "masking settings",
     "train.config": "checkpoint features labels settings train.augment",

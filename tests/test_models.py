@@ -431,6 +431,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(name):
     ("serial", {"pooling": "last", "lstm_layers": 0}, "Use mean"),
     ("lstm", {"stacked_frames": 0}, "at least 1"),
     ("parallel", {"fusion": "middle"}, "one of early, late"),
+    ("serial", {"lstm_residual": True, "lstm_layers": 0}, "lstm_layers=0 has none"),
     ("parallel", {"lstm_layers": 0}, "CNN alone"),
     ("parallel", {"pooling": "last"}, "Use attention"),
     ("conv3d", {"kernel": 2}, "Use 3"),

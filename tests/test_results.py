@@ -100,6 +100,8 @@ def test_configurations_are_compared_in_rows_with_what_they_cost(tmp_path):
     seeds_of(tmp_path / "mixed" / "split", right, wrong)
     for seed, seconds in ((1, 30), (2, 60)):
         (tmp_path / f"mixed/split/fold1/seed{seed}/epochs.csv").write_text(f"epoch,seconds\n0,{seconds}\n1,{seconds}\n")
+    (tmp_path / "mixed/split/fold1.old/seed1").mkdir(parents=True)   # moved out of the way
+    (tmp_path / "mixed/split/fold1.old/seed1/epochs.csv").write_text("epoch,seconds\n0,6000\n")
     *_, good, mixed = results.rows([tmp_path / "good" / "split", tmp_path / "mixed" / "split"]).splitlines()
     assert good == "| good | 1 | 1 | 100.0 | - | 100.0 | 10.0 | - |"
     assert mixed.startswith("| mixed | 1 | 2 | 50.0 | 70.7 | 50.0 |") and mixed.endswith("| 1.5 |")

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from tiny import tiny
 
-from emotion import changes, checkpoint, datadir, metrics, stress
+from emotion import changes, checkpoint, datadir, labels, metrics, stress
 from emotion.analyzer import Analyzer
 from emotion.cli import main
 from emotion.datadir import DataError, Utterance
@@ -144,6 +144,19 @@ def test_voices_are_grouped_by_their_mean_pitch_and_one_group_alone_is_none():
 
 
 # The whole way
+
+def test_one_speaker_gives_no_interval_and_the_report_is_json(tmp_path):
+    checks = tuple(stress._correctness(answers([0, 1] * 4, [0, 1] * 4, ["a"] * 8)))
+    assert found(checks, "all", "UAR").interval is None
+    stress.write(Stress(checks, ("f",), ("d",), LABELS, 8, 1), tmp_path / "report.json")
+    json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_model_that_names_no_emotions_is_refused(tmp_path):
+    model = tiny(labels.NONE, dimensions=["arousal"])
+    with pytest.raises(DataError, match="names no emotions.*emotion evaluate"):
+        stress.stress([(model, corpus(tmp_path, "ab"))], "cpu")
+
 
 def test_a_report_names_all_tests_and_holds_what_a_direct_count_gives(model, tmp_path, capsys):
     directory = corpus(tmp_path / "a", "abcd", each=2)

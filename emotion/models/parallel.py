@@ -56,7 +56,7 @@ class Parallel(Network):
             self.head = Head(self.memory.outputs, num_classes, config, config.bidirectional)
             return
         options = MemoryConfig(**{f.name: getattr(config, f.name) for f in fields(MemoryConfig)})
-        self.attention = Memory(config.features, replace(options, lstm_layers=0))
+        self.attention = Memory(config.features, replace(options, lstm_layers=0, lstm_residual=False))
         self.stack = FrameStack(inputs.contours, config.prosody_features, self.reach.hop)
         self.memory = Memory(config.prosody_features, replace(options, transformer_layers=0))
         fuse: type[_Vectors] | type[_Posteriors] = _Vectors if config.fusion == "late" else _Posteriors

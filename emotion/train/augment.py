@@ -49,10 +49,11 @@ class AugmentConfig:
     mixup_alpha: float = 0.0   # weights of mixed pairs from Beta(alpha, alpha)
 
     def __post_init__(self):
-        if not self.speeds or not all(0.01 <= speed < math.inf for speed in self.speeds):
+        if not self.speeds or not all(0.01 <= speed < math.inf and math.isclose(100 * speed, round(100 * speed))
+                                      for speed in self.speeds):
             raise SettingError(
-                f"augment.speeds={self.speeds} must hold factors of 0.01 or more: nothing plays backwards. "
-                "Use (1.0,) for none."
+                f"augment.speeds={self.speeds} must hold factors of 0.01 or more, in whole hundredths: nothing plays "
+                "backwards, and finer steps nobody hears. Use (1.0,) for none."
             )
         for name in ("room_probability", "noise_probability", "tone_probability", "babble_probability",
                      "codec_probability", "lowpass_probability"):

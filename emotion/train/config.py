@@ -37,7 +37,7 @@ class FitConfig:
     stop_patience: int = 15   # epochs without a better model before training ends; cosine always goes to its end
     clip: float = 1.0   # gradients are held to this
     clip_by: str = "norm"   # all together to this norm, or each by itself to this value
-    averaging: str = "ema"   # of the weights that are validated and kept: none, ema over steps, swa over epochs
+    averaging: str = "ema"   # of the weights that are validated and kept: none, ema over steps, or swa over epochs
     ema_decay: float = 0.99   # for each step; less in the first, so that a short training catches up
     swa_start: float = 0.75   # share of max_epochs after which swa begins
     balance: str = "loss"   # of classes: weigh the loss by inverse frequency; or sampler: draw them equally; or none
@@ -73,6 +73,11 @@ class FitConfig:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise SettingError(f"fit.{name}={getattr(self, name)} must be {allowed}.")
+        if self.averaging == "swa" and self.schedule != "cosine":
+            raise SettingError(
+                f"fit.averaging=swa takes the epochs after the first {100 * self.swa_start:.0f} %, and "
+                f"fit.schedule={self.schedule} may stop before them or keep an earlier one. Use schedule=cosine."
+            )
         if self.schedule == "cosine" and self.warmup_epochs >= self.max_epochs:
             raise SettingError(
                 f"fit.warmup_epochs={self.warmup_epochs} must be less than max_epochs={self.max_epochs}: the learning "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import subprocess
 import warnings
@@ -63,7 +64,8 @@ def train(
     emotions = [u.emotion for u in datadir.read(train_dir)] if config.scheme == labels.OWN else ()
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme, emotions))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
-    source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or "")}
+    source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or ""),
+              "teachers": [str(teacher) for teacher in teachers]}
     if model_path.exists():
         if processes.is_first:
             log.info("%s stands: training is done, skipped", model_path)
@@ -78,8 +80,7 @@ def train(
             inherit(fresh, ancestors[str(init)], str(init))
         origin = {
             "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
-            "processes": processes.count, "init": source["init"],
-            "teachers": [str(teacher) for teacher in teachers],
+            "processes": processes.count, "init": source["init"], "teachers": source["teachers"],
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
         with _alone(exp_dir, processes.is_first):
@@ -175,11 +176,16 @@ def _is_free(option: str) -> bool:
 def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config, device: str) -> Tensor | None:
     """What to learn of each utterance where there are teachers: their mean answer, softened, beside label and votes.
 
-    Shape: (utterances, classes).   Raises: SettingError where a teacher answers in other classes.
+    Shape: (utterances, classes).   Raises: SettingError where a teacher answers in other classes, or in one alone.
     """
     if not teachers:
         return None
     classes = labels.scheme(config.scheme, (u.emotion for u in train_set.utterances)).classes
+    if not labels.tell_apart(classes):
+        raise settings.SettingError(
+            f"scheme {config.scheme} names no emotions, and these are what teachers teach. Leave --teachers out, or "
+            "choose another scheme."
+        )
     answers = []
     for teacher in teachers:
         if teacher.labels != classes:
@@ -200,9 +206,15 @@ def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:
         same = settings.read(exp_dir / "config.yaml") == config
     except (OSError, ValueError):  # only the model is left, or settings of an older version
         return
-    other = [key for key in source if begun.get(key, source[key]) != source[key]] + ([] if same else ["settings"])
+    other = [key for key in source if not _same(key, begun.get(key, source[key]), source[key])]
+    other += [] if same else ["settings"]
     if other:
         log.warning("%s was trained with other %s: for these give another --exp", exp_dir, ", ".join(other))
+
+
+def _same(key: str, one: Any, other: Any) -> bool:
+    """Whether two values of origin.json are the same; folders are, however they are spelt."""
+    return one == other or key in ("train", "valid") and os.path.realpath(one) == os.path.realpath(other)
 
 
 def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
@@ -220,7 +232,8 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
 
     if (exp_dir / "checkpoints" / "last.ckpt").exists():
         begun = json.loads(source.read_text())
-        other = [key for key in ("seed", "train", "valid", "ancestors") if key in begun and begun[key] != origin[key]]
+        other = [key for key in ("seed", "train", "valid", "ancestors") if key in begun and not _same(
+            key, begun[key], origin[key])]
         if lasting(settings.read(written)) != lasting(config):
             other.append("settings")
         if other:

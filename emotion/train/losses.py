@@ -29,7 +29,8 @@ class Loss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Shape: logits (batch, classes), targets (batch, classes) with rows of sum 1 -> ()."""
         weighted, log_p = self._weighted(targets), logits.log_softmax(1)
-        hardness = (1 - log_p.exp()) ** self.focal_gamma if self.focal_gamma else 1.0
+        # of what is certain, the slope of a root would be infinite
+        hardness = (1 - log_p.exp()).clamp(min=1e-6) ** self.focal_gamma if self.focal_gamma else 1.0
         return -(weighted * hardness * log_p).sum() / weighted.sum()
 
     def weight(self, targets: Tensor) -> Tensor:
@@ -63,9 +64,10 @@ def discordance(said: Tensor, true: Tensor, summed: Callable[[Tensor], Tensor] =
 def balanced(counts: np.ndarray) -> np.ndarray:
     """Weight of each class, so that all weigh the same together and an utterance weighs 1 on average; 0 without any.
 
-    Shape: counts (classes,) -> (classes,).
+    Shape: counts (classes,), of an epoch: fractions where fit.most_per_speaker takes a part -> (classes,).
     """
-    return (counts > 0) * counts.sum() / np.maximum(counts, 1) / np.count_nonzero(counts)
+    some = counts > 0
+    return np.divide(counts.sum(), counts, out=np.zeros(len(counts)), where=some) / np.count_nonzero(some)
 
 
 def softened(probabilities: Tensor, temperature: float) -> Tensor:

@@ -128,6 +128,11 @@ def test_a_cosine_that_never_falls_is_refused():
         FitConfig(schedule="cosine", max_epochs=3, warmup_epochs=3)
 
 
+def test_weights_averaged_over_epochs_need_a_schedule_that_comes_to_its_end():
+    with pytest.raises(SettingError, match="Use schedule=cosine"):
+        FitConfig(averaging="swa")
+
+
 @pytest.mark.parametrize("override", ["fit.sex_weight=0.1", "model.sex_head=true"])
 def test_a_second_task_without_its_weight_or_its_answer_is_refused(tmp_path, override):
     with pytest.raises(SettingError, match="needs both"):

@@ -225,6 +225,16 @@ def test_a_finished_training_with_other_settings_is_told_of(train, quick, tmp_pa
     caplog.clear()
     train(tmp_path, replace(quick, model={**quick.model, "se": True}), max_epochs=1)
     assert "was trained with other settings" in caplog.text
+    caplog.clear()
+    train(tmp_path, max_epochs=1, teachers=[tmp_path / "model.safetensors"])
+    assert "was trained with other teachers" in caplog.text
+
+
+def test_a_training_goes_on_however_its_folders_are_spelt(train, corpus, tmp_path):
+    (tmp_path / "same").symlink_to(corpus)
+    train(tmp_path / "exp", max_epochs=1)
+    (tmp_path / "exp/model.safetensors").unlink()
+    train(tmp_path / "exp", max_epochs=2, data=tmp_path / "same")
 
 
 def test_a_damaged_resume_file_is_refused_by_name(train, tmp_path):
@@ -368,6 +378,13 @@ def test_a_teacher_of_other_classes_is_refused(train, tmp_path, parent):
                      tmp_path / "teacher.safetensors")
     with pytest.raises(SettingError, match="Give teachers of scheme own"):
         train(tmp_path / "exp", teachers=[tmp_path / "teacher.safetensors"])
+
+
+def test_what_names_no_emotions_has_nothing_to_learn_of_a_teacher(corpus, quick, parent):
+    recordings = Recordings(datadir.read(corpus / "train"), SCHEME, 16_000, 0.5)
+    rated = replace(quick, scheme=labels.NONE, model={**quick.model, "dimensions": ["arousal"]})
+    with pytest.raises(SettingError, match="Leave --teachers out"):
+        fit.taught([parent[1]], recordings, rated, "cpu")
 
 
 # Refusal

@@ -16,6 +16,18 @@ def test_balanced_weights_are_inverse_to_the_counts_and_one_on_average():
     assert weights @ [30, 0, 10] == pytest.approx(40)
 
 
+def test_weights_are_balanced_where_an_epoch_takes_a_part_of_an_utterance():
+    counts = np.array([0.5, 99.5, 0.0])
+    assert balanced(counts) * counts == pytest.approx([50, 50, 0])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_what_is_certain_has_a_finite_slope_under_any_focus(gamma):
+    logits = torch.tensor([[40.0, 0.0], [0.3, 0.1]], requires_grad=True)
+    Loss(np.ones(2), gamma)(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]])).backward()
+    assert logits.grad.isfinite().all() and logits.grad[1].any()
+
+
 def test_against_single_classes_it_is_torchs_weighted_cross_entropy():
     weights = np.array([0.5, 2, 1])
     expected = nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float32))(LOGITS, torch.tensor([0, 2, 1]))

@@ -180,7 +180,7 @@ def test_swa_is_the_mean_of_the_last_epochs(train, tmp_path, monkeypatch, uars):
     seen, end = [], System.on_validation_epoch_end
     monkeypatch.setattr(System, "on_validation_epoch_end", lambda self: seen.append(
         self.model.head.classifier.bias.detach().clone()) or end(self))
-    model, _ = train(tmp_path, max_epochs=4, averaging="swa", swa_start=0.5)
+    model, _ = train(tmp_path, max_epochs=4, averaging="swa", swa_start=0.5, schedule="cosine")
     torch.testing.assert_close(model.model.head.classifier.bias.detach(), (seen[2] + seen[3]) / 2)
 
 
