@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .stream import Stream
     from .windows import Statistics
 
-BUNDLED = Path(__file__).with_name("pretrained") / "model.safetensors"
 CHANNELS = ("mix", "separate")
 PRECISIONS = ("float32", "bfloat16")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
@@ -52,7 +51,7 @@ class Analyzer:
         Analyzer().analyze("anna.wav", baseline="calm.wav") set against how Anna sounds when nothing moves her
         Analyzer().stream(sample_rate=16_000)               Stream: feed it blocks as they come
 
-    model: an experiment folder or model file; left out, the model that comes with the package. One that `emotion
+    model: an experiment folder or model file; left out, or `bundled`, the model of the package. One that `emotion
     export` wrote, model.onnx, is answered without PyTorch, on the processor.
     device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
     threads: how many read recordings and answer, each a batch by itself, which makes more of the cores than sharing
@@ -119,8 +118,8 @@ class Analyzer:
         channels: str = "mix", spans: Sequence[Span] | None = None, speaker: str | None = None, baseline: Any = None,
     ):
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
-        a list for a list of these; an iterator for an iterator of these, or over all recordings below a directory, in
-        sorted order: each answer comes as soon as it may.
+        a list for a list of these (or a set, or a column of paths); an iterator for an iterator of these, or over all
+        recordings below a directory, in sorted order: each answer comes as soon as it may.
 
         channels: mix averages them; separate answers for each by itself, as where each person has a channel: a list
         instead of a Timeline, and one after the other in lists and directories.
@@ -129,7 +128,8 @@ class Analyzer:
         speaker: the enrolled one who speaks.   baseline: recordings of neutral speech of the one who speaks, as for
         `enroll`, for this call alone.
         Raises: AudioError, naming the file and the reason, for one recording that cannot be read. Among several, a
-        FileError stands in its place and the others are answered.
+        FileError stands in its place and the others are answered. TypeError for what is no recording; ValueError for
+        an array without its sample_rate.
         """
         statistics = self._statistics(sample_rate, speaker, baseline)
         if channels not in CHANNELS:
@@ -147,7 +147,7 @@ class Analyzer:
         )
         answers = self._results(recordings, keep_errors=not one)
         if not one:
-            return list(answers) if isinstance(source, (list, tuple)) else answers
+            return answers if isinstance(source, (str, os.PathLike, Iterator)) else list(answers)
         return list(answers) if separate else next(answers)
 
     def enroll(self, speaker: str, recordings: Any, sample_rate: int | None = None) -> None:
@@ -173,6 +173,8 @@ class Analyzer:
         for answer in answers:
             if isinstance(answer, FileError):
                 raise audio.AudioError(answer.name, answer.reason, "Leave it out.")
+        if not answers:
+            raise ValueError("no recordings to embed. Give at least one.")
         embeddings = np.stack([answer.embedding for answer in answers])
         return embeddings[0] if one else embeddings
 
@@ -249,7 +251,10 @@ class Analyzer:
             own = statistics if span.speaker is None else self._enrolled.get(span.speaker, statistics)
             return Recording(name, lambda: [heard(span.start_seconds, span.end_seconds)], own)
 
-        ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
+        try:
+            ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
+        except AttributeError:
+            raise TypeError("spans are emotion.timeline.Span(start_seconds, end_seconds). Give these.") from None
         answers = [self._result(job) for job in self._answered(map(recording, ordered))]
         return self._joined(name, duration, ordered, answers)
 
@@ -387,7 +392,7 @@ def _engine(model: Any, device: str, detects: bool, alone: bool, precision: str)
                 raise ModuleNotFoundError(f"{error.name} is not installed, and without it only an exported model "
                                           "answers. Give a model.onnx that `emotion export` wrote.") from None
             if not isinstance(model, checkpoint.Checkpoint):
-                model = checkpoint.read(model or BUNDLED)
+                model = checkpoint.read(model or "bundled")
             return Engine(model, device, detects, alone, precision)
         model = Exported(model, num_threads=1 if alone else None)
     if precision != "float32":

@@ -35,9 +35,7 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     Nyquist frequencies, over 120 dB down beyond it. A span equals that slice of the whole, within 1e-6.
     Raises: AudioError for a file that is missing, empty, cut, not finite, not audio or ends before the span.
     """
-    span = f"the span from {start_seconds} s to {'the end' if stop_seconds is None else f'{stop_seconds} s'}"
-    if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds):
-        raise AudioError(name_of(source), f"{span} is empty or begins before 0", "Give 0 <= start < stop.")
+    _check_span(name_of(source), start_seconds, stop_seconds)
     with _opened(source, sample_rate) as file:
         rate, first = file.samplerate, round(start_seconds * sample_rate)
         last = None if stop_seconds is None else round(stop_seconds * sample_rate)
@@ -51,8 +49,7 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     waveform = np.concatenate([np.empty(0, np.float32), *pieces])
     waveform = waveform[offset:None if last is None else offset + last - first]
     missing_seconds = 0 if last is None else (last - first - len(waveform)) / sample_rate
-    if len(waveform) == 0 or missing_seconds > OVERSHOOT_SECONDS:
-        raise AudioError(name_of(source), f"{span} holds {len(waveform)} samples", "Give one inside the file.")
+    _check_end(name_of(source), start_seconds, stop_seconds, len(waveform), missing_seconds)
     return waveform
 
 
@@ -117,12 +114,29 @@ def from_array(
 
 
 def cut(waveform: np.ndarray, sample_rate: int, start_seconds: float, stop_seconds: float) -> np.ndarray:
-    """The span of a waveform in memory. Raises: AudioError where it holds no samples."""
-    part = waveform[round(max(0.0, start_seconds) * sample_rate) : max(0, round(stop_seconds * sample_rate))]
-    if len(part) == 0:
-        reason = f"the span from {start_seconds} s to {stop_seconds} s holds 0 samples"
-        raise AudioError("array", reason, "Give one inside it.")
+    """The span of a waveform in memory, as `read` gives it of a file. Raises: AudioError as there."""
+    _check_span("array", start_seconds, stop_seconds)
+    first, last = round(start_seconds * sample_rate), round(stop_seconds * sample_rate)
+    part = waveform[first:last]
+    _check_end("array", start_seconds, stop_seconds, len(part), (last - first - len(part)) / sample_rate)
     return part
+
+
+def _check_span(name: str, start_seconds: float, stop_seconds: float | None) -> None:
+    if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds):
+        raise AudioError(name, f"{_span(start_seconds, stop_seconds)} is empty or begins before 0",
+                         "Give 0 <= start < stop.")
+
+
+def _check_end(
+    name: str, start_seconds: float, stop_seconds: float | None, samples: int, missing_seconds: float,
+) -> None:
+    if samples == 0 or missing_seconds > OVERSHOOT_SECONDS:
+        raise AudioError(name, f"{_span(start_seconds, stop_seconds)} holds {samples} samples", "Give one inside it.")
+
+
+def _span(start_seconds: float, stop_seconds: float | None) -> str:
+    return f"the span from {start_seconds} s to {'the end' if stop_seconds is None else f'{stop_seconds} s'}"
 
 
 def num_channels(source: Source) -> int:

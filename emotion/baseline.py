@@ -7,7 +7,7 @@ half for a model that heard no speaker so adapted in training, as more would cos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from .checkpoint import Checkpoint
 from .features import Frontend
 
+SHORTEST_SECONDS, QUIETEST = 0.25, 1e-4   # of neutral speech
 SHARES = {"global": 0.5, "speaker": 1.0}   # of the difference, by the normalisation that the model was trained with
 
 
@@ -37,7 +38,8 @@ def statistics(checkpoint: Checkpoint, waveforms: Iterable[np.ndarray]) -> tuple
     """Mean and deviation to normalise by, from one speaker's neutral speech; what Recording.statistics takes.
 
     Shape: waveforms (samples,) each; twice (channels, 1, bands).
-    Raises: ValueError where there are none, or for a model that knows no neutral speech or needs none.
+    Raises: ValueError where there are none, too little or silence, or for a model that knows no neutral speech or
+    needs none.
     """
     frontend = checkpoint.frontend
     share = SHARES.get(frontend.config.normalisation)
@@ -48,8 +50,20 @@ def statistics(checkpoint: Checkpoint, waveforms: Iterable[np.ndarray]) -> tuple
             "this model does not know how the neutral speech that it was trained on sounds, so nobody's can be set "
             "against it. Train it with a class neutral and this version of emotion."
         )
-    own = neutral_voice(frontend, ((waveform, "") for waveform in waveforms))
+    samples, peak = 0, 0.0
+
+    def counted() -> Iterator[tuple[np.ndarray, str]]:
+        nonlocal samples, peak
+        for waveform in waveforms:
+            samples, peak = samples + len(waveform), max(peak, float(np.abs(waveform).max(initial=0)))
+            yield waveform, ""
+
+    own = neutral_voice(frontend, counted())
     if own is None:
         raise ValueError("no recordings of neutral speech. Give at least one, of some seconds.")
+    seconds = samples / frontend.config.sample_rate
+    if seconds < SHORTEST_SECONDS or peak < QUIETEST:
+        raise ValueError(f"{seconds:.3f} s of neutral speech, {peak:.2g} of full scale at the most, are too little to "
+                         "know a voice by. Give some seconds.")
     neutral = checkpoint.neutral.to(own.device)
     return frontend.mean + share * (own - neutral), frontend.deviation

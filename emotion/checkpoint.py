@@ -24,6 +24,7 @@ from .settings import from_plain, to_plain
 
 FORMAT = 2
 FILE_NAME = "model.safetensors"
+BUNDLED = Path(__file__).with_name("pretrained") / FILE_NAME   # the model of the package
 NEUTRAL = "neutral"   # its name among the tensors
 
 
@@ -92,17 +93,17 @@ def write(checkpoint: Checkpoint, path: str | os.PathLike) -> None:
 
 
 def read(source: str | os.PathLike) -> Checkpoint:
-    """The model of a file, or of an experiment folder (its model.safetensors).
+    """The model of a file, of an experiment folder (its model.safetensors), or `bundled`, the one of the package.
 
-    Raises: FileNotFoundError, or CheckpointError that says whether the file is damaged, foreign or too new.
+    Raises: FileNotFoundError, or CheckpointError that says whether the file is damaged, exported, foreign or too new.
     """
-    path = Path(source)
-    if path.is_dir():
-        path = path / FILE_NAME
+    path = located(source)
     if not path.is_file():
         raise FileNotFoundError(
             f"no model at {path}. Give a {FILE_NAME} file, or an experiment folder whose training has finished."
         )
+    if path.suffix.lower() == ".onnx":
+        raise CheckpointError(f"{path} is an exported model, which only answers. Give the one it was exported from.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -117,6 +118,12 @@ def read(source: str | os.PathLike) -> Checkpoint:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Copy or train it again.") from error
+
+
+def located(source: str | os.PathLike) -> Path:
+    """The file that `read` would open, whether it is there or not."""
+    path = BUNDLED if str(source) == "bundled" else Path(source)
+    return path / FILE_NAME if path.is_dir() else path
 
 
 def _fingerprint(tensors: dict, header: dict) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint, files, scores
-from .analyzer import BUNDLED, Analyzer, FileError
+from .analyzer import Analyzer, FileError
 from .audio import AudioError
 from .listing import UNFETCHED, entries
 from .windows import Recording
@@ -53,7 +53,7 @@ def score(
         `entries` raises.
     """
     ray = _ray()
-    folder, model = Path(folder).absolute(), _file(model)
+    folder, model = Path(folder).absolute(), checkpoint.located(model or "bundled")
     analyzer = Analyzer(model, "cpu")
     folder.mkdir(parents=True, exist_ok=True)
     with files.alone(folder / LOCK):   # a second run would cut what is left into other parts
@@ -182,11 +182,6 @@ def _scored(folder: Path) -> set[str]:
             _put(parquet.read_table(path).filter(told), path)
         names.update(table["path"].filter(told).to_pylist())
     return names
-
-
-def _file(model: str | os.PathLike | None) -> Path:
-    path = Path(model or BUNDLED)
-    return path / checkpoint.FILE_NAME if path.is_dir() else path
 
 
 def _ray():

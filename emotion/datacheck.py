@@ -11,12 +11,23 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import labels
-from .datadir import DataError, c_order, few, order_problems, read_table, spk2utt, table_bytes, words, write_table
+from . import datadir, labels
+from .datadir import (
+    DataError,
+    Utterance,
+    c_order,
+    few,
+    order_problems,
+    read_table,
+    spk2utt,
+    table_bytes,
+    words,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 
@@ -241,17 +252,37 @@ def _complete(tables: Mapping[str, Mapping[str, str]]) -> set[str]:
     return set.intersection(*(set(rows) for name, rows in chosen.items() if TABLES[name].selects))
 
 
+def set_aside(directory: str | os.PathLike, utterances: Sequence[Utterance]) -> bool:
+    """Before other utterances are written there: copies the tables into .backup/; whether there were some to copy."""
+    directory = Path(directory)
+    tables = [directory / name for name in TABLES if (directory / name).is_file()]
+    try:
+        if not tables or datadir.read(directory, allow_pipes=True) == list(utterances):
+            return False
+    except (DataError, labels.LabelError):   # not whole, and somebody's still
+        pass
+    for path in tables:
+        _kept(path)
+    return True
+
+
+def _kept(path: Path) -> Path:
+    """A copy of the table in .backup/, under a free name."""
+    backup, number = path.parent / ".backup" / path.name, 1
+    backup.parent.mkdir(exist_ok=True)
+    while backup.exists():
+        backup, number = backup.with_name(f"{path.name}.{number}"), number + 1
+    shutil.copy2(path, backup)
+    return backup
+
+
 def _replace(path: Path, rows: Mapping[str, str]) -> None:
     """Writes the table or, without rows, sets it aside; the old one stays in .backup/ under a free name."""
     old = path.read_bytes() if path.is_file() else None
     if rows and old == table_bytes(rows):
         return
     if old is not None:
-        backup, number = path.parent / ".backup" / path.name, 1
-        backup.parent.mkdir(exist_ok=True)
-        while backup.exists():
-            backup, number = backup.with_name(f"{path.name}.{number}"), number + 1
-        shutil.copy2(path, backup)
+        backup = _kept(path)
     if rows:
         write_table(path, rows)
     else:

@@ -261,7 +261,7 @@ def evaluate(
     holds the scores of other data.
     """
     model = checkpoint.read(exp_dir)
-    if out is None and not Path(exp_dir).is_dir():
+    if out is None and checkpoint.located(exp_dir).parent != Path(exp_dir):
         raise DataError(f"{exp_dir} is a model without a folder of its own. Tell where its scores go (--out DIR).")
     out = Path(exp_dir if out is None else out)
     kind = ("" if tuple(speeds) == (1.0,) else "_speeds") + ("_own" if own_statistics else "")
@@ -333,9 +333,13 @@ def _strict(value: Any) -> Any:
 def refuse_heard(
     utterances: Sequence[Utterance], speakers: Sequence[str], how: str = "trained or validated on",
 ) -> None:
-    """Raises DataError where some of the utterances are of those speakers."""
-    if shared := {u.speaker for u in utterances} & set(speakers):
+    """Raises DataError where some of the utterances are of those speakers; warns where names are alike."""
+    names = {u.speaker for u in utterances}
+    if shared := names & set(speakers):
         raise DataError(
             f"the model was {how} the speakers {datadir.few(shared)}: scores on them would say nothing about voices it "
             "never heard. Give other speakers."
         )
+    if alike := {name: known for name in names for known in speakers if len(name) > 1 and known.endswith(name)}:
+        log.warning("the model was %s %s: if these are your %s, the scores say nothing about voices it never heard",
+                    how, datadir.few(alike.values()), datadir.few(alike))

@@ -96,13 +96,18 @@ def read(path: str | os.PathLike) -> list[Timeline]:
         raise FormatError(f"{path} is not what its ending says ({error!r}). Write it again, or rename it.") from error
 
 
-def check_path(path: str | os.PathLike) -> Path:
-    """The path itself. Raises FormatError where its ending names no format, or its folder is not there."""
+def check_path(path: str | os.PathLike, recordings: int = 1) -> Path:
+    """The path itself. Raises FormatError where its ending names no format, or one that does not hold so many
+    recordings; where its folder is not there; where it is a Kaldi folder that has recordings already."""
     path = Path(path)
     if _ending(path) not in FORMATS:
         raise FormatError(f"{path} must end in {' '.join(FORMATS)}, or in nothing for a Kaldi folder. Rename it.")
     if _ending(path) and not path.parent.is_dir():
         raise FormatError(f"no folder {path.parent} to write {path.name} into. Make it first.")
+    if not _ending(path) and (path / "wav.scp").exists():
+        raise FormatError(f"{path} has recordings: their emotions may be what people told. Name a new folder.")
+    if recordings > 1 and (holds := FORMATS[_ending(path)][0]) != "anything":
+        raise FormatError(f"{recordings} recordings for {path}, which holds one {holds}. Write a file for each.")
     return path
 
 
@@ -247,8 +252,6 @@ def _write_kaldi(timelines: list[Timeline], path: Path) -> None:
     """Utterances recording#milliseconds, or recording:speaker#milliseconds: a diarizer's speaker 1 of two recordings
     are two people. No character of an id sorts before #, so both orders agree, as Kaldi demands.
     """
-    if (path / "wav.scp").exists():
-        raise FormatError(f"{path} has recordings: their emotions may be what people told. Name a new folder.")
     plain = partial(word, unsafe=r"""[\s!"#%:/\x00-\x1f\x7f\ud800-\udfff]""")
     names, utterances = {answer.name for answer in timelines}, []
     short = len({Path(name).stem for name in names}) == len(names)   # else two recordings would have one id

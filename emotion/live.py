@@ -108,6 +108,9 @@ def _blocks(file: BinaryIO, raw: str, channels: int, samples: int, size: int | N
         if whole:
             yield _floats(held[:whole], raw).reshape(-1, channels).T
         held = held[whole:]
+    if left:
+        raise AudioError("standard input", f"is cut: {left} bytes that its header promises have not come",
+                         "Send the whole WAV.")
 
 
 def _floats(content: bytes, raw: str) -> np.ndarray:

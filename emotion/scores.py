@@ -121,13 +121,14 @@ class Table:
 @contextmanager
 def growing(
     path: str | os.PathLike, analyzer: Analyzer, names: Sequence[str | os.PathLike],
-    options: Mapping[str, Any] | None = None, overwrite: bool = False, again: bool = False,
+    options: Mapping[str, Any] | None = None, overwrite: bool = False, beside: str | os.PathLike | None = None,
 ) -> Iterator[Table]:
     """The table for these recordings; what an earlier run has settled is in it already (`done`).
 
     options: what else decides an answer, by name; told in <path>.meta.json.
     overwrite: whatever was there before goes once the new table is whole.
-    again: an unfinished table is begun anew.
+    beside: another file that the same run writes, of all recordings: without it an earlier table is made anew, and so
+    is one that is to grow.
     Raises: BusyError where another run is at it; TableError where what is there is of another model, of other options
     or of other recordings.
     """
@@ -138,12 +139,21 @@ def growing(
     made = {
         "model": analyzer.fingerprint, "labels": list(analyzer.labels), "windows": to_plain(analyzer.windows),
         "segments": to_plain(analyzer.segments), "options": options,
+        **({} if beside is None else {"beside": os.path.abspath(beside)}),
     }
     with files.alone(part), files.full_disk_named(part):
         before = {} if overwrite else _before(path, part, progress, meta)
         if before:
-            _check_same(path, before, made, names)
-        if before.get("unfinished") and again:
+            try:
+                _check_same(path, before, made, names)
+            except TableError:
+                if not os.stat(part).st_size:
+                    part.unlink()   # made just now, to ask for it
+                raise
+        if beside is not None and not (
+            before and not before["unfinished"] and before["recordings"] == len(names)
+            and before.get("beside") == made["beside"] and os.path.exists(beside)
+        ):
             before = {}
         if not before.get("unfinished"):
             progress.unlink(missing_ok=True)   # of a table that has its name by now, or lost its rows
@@ -215,6 +225,14 @@ def _check_same(path: Path, before: Mapping, made: Mapping, names: Sequence[str 
             f"{path} holds {count} recordings, which are not the first of the {len(names)} here: some were added "
             f"between, taken away or changed, and would be skipped or told twice. {remedy}"
         )
+
+
+def content(path: str | os.PathLike) -> str:
+    """Sixteen hex digits of what a file holds, or all files below a folder. Raises: FileNotFoundError for neither."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]:
+        digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _digest(names: Sequence[str | os.PathLike]) -> str:

@@ -11,36 +11,30 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from . import audio, formats, live, scores
+from . import audio, datadir, formats, live, scores
 from .analyzer import PRECISIONS, Analyzer, FileError
-from .decoder import printable
+from .decoder import check_file, printable
 from .flow import available_cores
+from .labels import tell_apart
 from .windows import WindowConfig
 
 
 def score(options: argparse.Namespace) -> int:
-    """`emotion score`: answers for a folder, a recording or standard input; the exit code."""
+    """`emotion score`: answers for folders, recordings or standard input; the exit code."""
     if options.ray is not None:
         return _on_cluster(options)
-    is_folder = os.path.isdir(options.source)
-    if is_folder and not (options.output or options.timelines):
-        raise ValueError(f"{options.source} is a folder: its scores need a table. Add -o scores.csv.")
-    if options.turns and (options.source == "-" or options.channels == "separate"):
-        raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
-    if options.baseline and options.source == "-":
-        raise ValueError("--baseline is for files. Leave it out, or give files.")
-    if options.enroll and not options.turns:
-        raise ValueError("--enroll is for the speakers that --turns names. For one who speaks throughout: --baseline.")
+    _check(options)
+    paths = [path for source in options.sources for path in (_found(source) if os.path.isdir(source) else [source])]
+    is_one = paths == options.sources[:1]
+    if is_one and not _is_pipe(options):
+        check_file(paths[0], str(paths[0]))   # before a table is begun
     if options.output:
         scores.check_path(options.output)
     if options.timelines:
-        formats.check_path(options.timelines)
-    paths = _found(options.source) if is_folder else [options.source]
+        formats.check_path(options.timelines, len(set(paths)))
+    voices = _voices(options)
     analyzer = analyzer_of(options)
-    for voice in options.enroll:
-        name, _, path = voice.partition("=")
-        if not path:
-            raise ValueError(f"--enroll {voice!r} must be NAME=PATH, as in anna=anna_calm.wav.")
+    for name, path in voices.items():
         analyzer.enroll(name, path)
     if options.baseline:
         analyzer.enroll(options.baseline, options.baseline)   # once, for all recordings
@@ -48,20 +42,67 @@ def score(options: argparse.Namespace) -> int:
         failed = _tabled(options, analyzer, paths)
     else:
         answers = _answers(options, analyzer, paths)
-        failed = _told(options, _followed(answers, len(paths)) if is_folder else answers, show=not is_folder)
-    if failed and not is_folder:
+        failed = _told(options, answers if is_one else _followed(answers, len(paths)), show=is_one)
+    if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
     return _tell(failed, len(paths))
 
 
+def _is_pipe(options: argparse.Namespace) -> bool:
+    return options.sources == ["-"]
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises: ValueError for options that do not go together, before anything is read."""
+    several = len(options.sources) > 1
+    if several and "-" in options.sources:
+        raise ValueError("standard input (-) is scored by itself. Leave it out, or give it alone.")
+    if (several or os.path.isdir(options.sources[0])) and not (options.output or options.timelines):
+        what = "there are several sources: their" if several else f"{options.sources[0]} is a folder: its"
+        raise ValueError(f"{what} scores need a table. Add -o scores.csv.")
+    if options.turns and (_is_pipe(options) or options.channels == "separate"):
+        raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
+    if options.baseline and _is_pipe(options):
+        raise ValueError("--baseline is for files. Leave it out, or give files.")
+    if options.enroll and not options.turns:
+        raise ValueError("--enroll is for the speakers that --turns names. For one who speaks throughout: --baseline.")
+    if options.raw and not _is_pipe(options):
+        raise ValueError("--raw tells what comes over standard input; files tell it themselves. Give - as the source.")
+    if (options.rate or options.raw_channels) and not options.raw:
+        raise ValueError("--rate and --raw-channels are of --raw samples; a WAV tells its own. Add --raw, or leave "
+                         "them out.")
+    if options.output and options.timelines and os.path.realpath(options.output) == os.path.realpath(options.timelines):
+        raise ValueError(f"{options.output} cannot hold both: a row for each recording and one for each segment. "
+                         "Give --timelines another name.")
+
+
+def _voices(options: argparse.Namespace) -> dict[str, str]:
+    """--enroll as {speaker: recordings}. Raises: ValueError for a speaker that --turns does not name."""
+    voices = {}
+    for voice in options.enroll:
+        name, _, path = voice.partition("=")
+        if not path:
+            raise ValueError(f"--enroll {voice!r} must be NAME=PATH, as in anna=anna_calm.wav.")
+        voices[name] = path
+    if voices:
+        speakers = {span.speaker for spans in formats.read_spans(options.turns).values() for span in spans} - {None}
+        if unknown := voices.keys() - speakers:
+            named = datadir.few(filter(None, speakers)) or "nobody"
+            raise ValueError(f"--enroll {datadir.few(unknown)}: {options.turns} names {named}. Spell it as there.")
+    return voices
+
+
 def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> list[tuple[str, str]]:
     """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored."""
-    decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "timelines", "precision")
+    decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
+    voices = [options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
+    if any(voices):
+        decided["contents"] = [scores.content(path) for path in voices if path]
     with scores.growing(
-        options.output, analyzer, paths, decided, overwrite=options.overwrite or options.source == "-",
-        again=bool(options.timelines),   # what they hold of earlier recordings is gone
+        options.output, analyzer, paths, decided, overwrite=options.overwrite or _is_pipe(options),
+        beside=options.timelines,
     ) as table:
         if table.done == len(paths):
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
@@ -129,7 +170,8 @@ def report(options: argparse.Namespace) -> int:
 
     check_path(options.output)
     embed = EmbedConfig(
-        file_bytes=round(1e6 * options.embed_mb), total_bytes=round(1e6 * options.embed_total_mb)
+        file_bytes=megabytes("--embed-mb", options.embed_mb),
+        total_bytes=megabytes("--embed-total-mb", options.embed_total_mb),
     )
     paths = _found(options.source)
     analyzer = analyzer_of(options)
@@ -154,15 +196,18 @@ def _on_cluster(options: argparse.Namespace) -> int:
     """`emotion score --ray`: parts of a table; the exit code."""
     from . import cluster
 
-    unused = ("timelines", "turns", "baseline", "enroll", "raw", "rate")
-    given = [f"--{name}" for name in unused if getattr(options, name)]
+    unused = ("timelines", "turns", "baseline", "enroll", "raw", "rate", "raw_channels", "overwrite")
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name)]
+    given += ["--precision"] if options.precision != PRECISIONS[0] else []
+    if len(options.sources) > 1:
+        raise ValueError("--ray takes one source: a list (.txt) names many recordings.")
     if given or options.channels == "separate":
         raise ValueError(f"--ray tells one answer for each recording: leave out {' '.join(given) or '--channels'}.")
     if not options.output:
         raise ValueError("--ray writes many parts. Add -o FOLDER for them.")
     recordings, seconds, failed, started = 0, 0.0, 0, time.monotonic()
     for part in cluster.score(
-        options.source, options.output, options.model, options.device, options.ray or None, actors=options.threads,
+        options.sources[0], options.output, options.model, options.device, options.ray or None, actors=options.threads,
     ):
         recordings, seconds, failed = recordings + part.recordings, seconds + part.seconds, failed + part.failed
         print(f"{recordings} recordings, {seconds / 3600:.2f} hours, {failed} failed", file=sys.stderr)
@@ -174,7 +219,7 @@ def _on_cluster(options: argparse.Namespace) -> int:
 
 def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
     """The answers that are asked for; nothing is read before the first is taken, so that the rate counts reading."""
-    if options.source == "-":
+    if _is_pipe(options):
         yield from _piped(options, analyzer)
     elif options.turns:
         yield from _by_turns(analyzer, paths, options.turns, options.baseline)
@@ -184,7 +229,7 @@ def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
 
 def _piped(options: argparse.Namespace, analyzer) -> Iterator:
     """The answer to standard input, or one for each of its channels."""
-    rate, blocks = live.piped(sys.stdin.buffer, options.raw, options.rate, options.raw_channels)
+    rate, blocks = live.piped(sys.stdin.buffer, options.raw, options.rate, options.raw_channels or 1)
     streams: dict = {}
     for block in blocks:
         parts = {None: block.mean(0)} if options.channels == "mix" else dict(enumerate(block, 1))
@@ -249,6 +294,13 @@ def _bar(total: int, done: int):
     return tqdm(total=total, initial=done, unit="file", file=sys.stderr, dynamic_ncols=True)
 
 
+def megabytes(option: str, value: float) -> int:
+    """Bytes. Raises: ValueError for what is no size; inf is as many as there are."""
+    if not value >= 0:
+        raise ValueError(f"{option} {value} must be 0 or more megabytes, or inf for no limit.")
+    return round(1e6 * min(value, 1e12))
+
+
 def _found(directory: str) -> list[Path]:
     paths = audio.find(directory)
     if not paths:
@@ -275,6 +327,8 @@ def _readable(answer) -> str:
     """A Timeline as lines for a person."""
     channel = f", channel {answer.channel}" if answer.channel else ""
     lines = [f"{printable(answer.name)}{channel}  ({answer.duration_seconds:.2f} s)", ""]
+    if answer.label == "unknown" and tell_apart(answer.labels):
+        lines[1:] = [f"  unknown: the model holds back below {100 * answer.unknown_below:.1f} %", ""]
     for p, label in sorted(zip(answer.probabilities, answer.labels), reverse=True):
         lines.append(f"  {label:<10} {100 * p:5.1f} %  {'#' * round(40 * p)}")
     lines.append("")
@@ -283,5 +337,6 @@ def _readable(answer) -> str:
     lines += [""] if answer.dimensions else []
     for part in answer.segments:
         span = f"{part.start_seconds:7.2f} - {part.end_seconds:7.2f} s"
-        lines.append(f"  {span}  {part.label:<10} {100 * part.confidence:5.1f} %")
+        speaker = f"  {printable(part.speaker)}" if part.speaker else ""
+        lines.append(f"  {span}  {part.label:<10} {100 * part.confidence:5.1f} %{speaker}")
     return "\n".join(lines + ([f"  flags: {', '.join(answer.flags)}"] if answer.flags else []))

@@ -15,14 +15,27 @@ from .windows import Recording
 
 
 def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
-    """Each thing to hear with its name if it has none itself, and whether it is but one."""
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+    """Each thing to hear with its name if it has none itself, and whether it is but one.
+
+    Raises: TypeError for what is neither a recording nor several.
+    """
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source) and Path(source).is_dir():
         return ((path, "") for path in audio.find(source)), False
-    if isinstance(source, Iterator) and not is_file(source) or (
-        isinstance(source, (list, tuple)) and not is_numbers(source)
-    ):
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], int) and np.ndim(source[0]):
+        raise TypeError("an array and its rate are two arguments, not a pair. Call analyze(waveform, sample_rate).")
+    if is_file(source) or _is_array(source):
+        return [(source, "array")], True
+    if isinstance(source, Iterable):   # a list, an iterator, a set, a column of paths
         return ((item, f"array {i}") for i, item in enumerate(source)), False
-    return [(source, "array")], True
+    raise TypeError(f"{source!r:.80} of type {type(source).__name__} is no recording. Give a path, an open file, an "
+                    "array with its sample_rate, or several of these.")
+
+
+def _is_array(source: Any) -> bool:
+    """Numbers, not names of files."""
+    if isinstance(source, (list, tuple)):
+        return is_numbers(source)
+    return hasattr(source, "detach") or hasattr(source, "__array__") and np.asarray(source).dtype.kind not in "OU"
 
 
 def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separate: bool) -> Iterator[Recording]:

@@ -105,6 +105,8 @@ def trials(model: str | os.PathLike, directory: str | os.PathLike, seed: int = 1
 
     Raises: DataError where a fold has a model and no test directory.
     """
+    if model == "bundled":
+        return [(checkpoint.BUNDLED, Path(directory))]
     model, directory = Path(model), Path(directory)
     folds = sorted(
         (path for path in model.glob(f"fold*/seed{seed}") if re.fullmatch(r"fold\d+", path.parent.name)),

@@ -113,10 +113,10 @@ class SegmentConfig:
     shortest_seconds: float = 0.5   # a shorter stretch joins the neighbour that resembles it more
 
     def __post_init__(self):
-        if self.smoothing_seconds < 0 or self.shortest_seconds < 0:
+        if not (0 <= self.smoothing_seconds < math.inf and 0 <= self.shortest_seconds < math.inf):
             raise ValueError(
                 f"smoothing_seconds={self.smoothing_seconds} and shortest_seconds={self.shortest_seconds} "
-                "must not be negative. Use 0 to switch either off."
+                "must be finite and not negative. Use 0 to switch either off."
             )
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,10 +29,10 @@ class WindowConfig:
     hop_seconds: float = 10.0   # windows overlap by length - hop
 
     def __post_init__(self):
-        if not 0 < self.hop_seconds < self.length_seconds:
+        if not 0 < self.hop_seconds < self.length_seconds < math.inf:
             raise ValueError(
-                f"hop_seconds={self.hop_seconds} must be in (0, {self.length_seconds}): windows that do not overlap "
-                "would show a seam at each border. Lower hop_seconds."
+                f"hop_seconds={self.hop_seconds} must be in (0, {self.length_seconds}), which must be finite: windows "
+                "that do not overlap would show a seam at each border. Lower hop_seconds."
             )
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import math
 import tracemalloc
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import soundfile
 import torch
 from torch import nn
 
-from emotion import Analyzer, Timeline, analyzer, audio, checkpoint, engine, flow, labels, models
+from emotion import Analyzer, Timeline, audio, checkpoint, engine, flow, labels, models
 from emotion.analyzer import FileError, Recording, WindowConfig
 from emotion.blocks import Reach
 from emotion.calibration import Calibration
@@ -109,6 +110,26 @@ def test_a_list_is_answered_in_order_with_a_file_error_in_the_place_of_a_bad_one
     assert small.analyze([]) == []
 
 
+@pytest.mark.parametrize("several", [tuple, set, np.array, lambda paths: dict.fromkeys(paths).keys()])
+def test_what_holds_paths_is_answered_as_a_list(small, tmp_path, several):
+    paths = [str(saved(tmp_path / name, noise(0.5))) for name in ("a.wav", "b.wav")]
+    answers = small.analyze(several(paths))
+    assert isinstance(answers, list) and sorted(answer.name for answer in answers) == paths
+
+
+@pytest.mark.parametrize("source, match", [
+    (None, "NoneType is no recording. Give a path"), (3, "int is no recording"), ((noise(0.1), RATE), "not a pair"),
+])
+def test_what_is_no_recording_is_refused(small, source, match):
+    with pytest.raises(TypeError, match=match):
+        small.analyze(source, RATE)
+
+
+def test_nothing_to_embed_is_refused(small):
+    with pytest.raises(ValueError, match="no recordings to embed"):
+        small.embed([])
+
+
 def test_arrays_in_a_list_share_their_rate_and_are_named_by_position(small):
     answers = small.analyze([noise(0.3), noise(0.4), np.full(9, np.nan)], sample_rate=RATE)
     assert [answer.name for answer in answers] == ["array 0", "array 1", "array 2"]
@@ -132,8 +153,9 @@ def test_a_folder_yields_its_first_answer_before_the_last_file_is_read(small, tm
 
 def test_left_out_the_model_is_the_one_that_comes_with_the_package(small, tiny, tmp_path, monkeypatch):
     checkpoint.write(tiny, tmp_path / "model.safetensors")
-    monkeypatch.setattr(analyzer, "BUNDLED", tmp_path / "model.safetensors")
-    assert_alike(Analyzer().analyze(noise(0.5), RATE), small.analyze(noise(0.5), RATE))
+    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "model.safetensors")
+    for packaged in (Analyzer(), Analyzer("bundled")):
+        assert_alike(packaged.analyze(noise(0.5), RATE), small.analyze(noise(0.5), RATE))
 
 
 def test_an_analyzer_tells_its_labels_rate_and_step(small):
@@ -336,6 +358,15 @@ def test_windows_shorter_than_a_step_are_refused(tiny):
         Analyzer(tiny, windows=WindowConfig(length_seconds=0.05, hop_seconds=0.04))
 
 
+@pytest.mark.parametrize("config", [
+    lambda: WindowConfig(length_seconds=math.inf), lambda: SegmentConfig(smoothing_seconds=math.nan),
+    lambda: SegmentConfig(shortest_seconds=math.inf),
+])
+def test_lengths_that_are_not_finite_are_refused(config):
+    with pytest.raises(ValueError, match="must be finite"):
+        config()
+
+
 @pytest.mark.parametrize("hop", [0.0, 2.0, 3.0])
 def test_windows_that_do_not_overlap_are_refused(hop):
     with pytest.raises(ValueError, match="Lower hop_seconds"):
@@ -528,10 +559,18 @@ def test_spans_are_answered_as_utterances_by_themselves(small, tmp_path):
     (lambda small: small.analyze(noise(1), RATE, spans=[Span(0, 1)], channels="separate"), "channels='mix'"),
     (lambda small: small.analyze(noise(1), RATE, spans=[]), "Leave spans out"),
     (lambda small: small.analyze(noise(1), RATE, spans=[Span(2, 3)]), "Give one inside it"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[Span(0, 2)]), "Give one inside it"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[Span(-1, 1)]), "begins before 0"),
+    (lambda small: small.analyze(noise(1), RATE, spans=[Span(math.nan, 1)]), "begins before 0"),
 ])
 def test_what_cannot_be_asked_together_is_refused(small, ask, match):
     with pytest.raises(ValueError, match=match):
         ask(small)
+
+
+def test_spans_of_another_kind_are_refused(small):
+    with pytest.raises(TypeError, match="emotion.timeline.Span"):
+        small.analyze(noise(1), RATE, spans=[(0, 1)])
 
 
 # flags, errors, options

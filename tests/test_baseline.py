@@ -101,6 +101,8 @@ def test_what_a_model_knows_of_neutral_speech_is_kept_with_it(knowing, tiny, tmp
     (lambda a, voice, path: a.analyze(voice, RATE, speaker="ben"), "'ben' is not enrolled, nobody is"),
     (lambda a, voice, path: a.analyze(voice, RATE, speaker="ben", baseline=voice), "Give one of them"),
     (lambda a, voice, path: a.enroll("ben", []), "no recordings of neutral speech"),
+    (lambda a, voice, path: a.enroll("ben", voice[:3], RATE), "too little to know a voice by"),
+    (lambda a, voice, path: a.enroll("ben", 0 * voice, RATE), "too little to know a voice by"),
     (lambda a, voice, path: a.enroll("ben", voice), "needs its sample_rate"),
     (lambda a, voice, path: a.enroll("ben", path.parent / "none.wav"), "none.wav"),
 ])

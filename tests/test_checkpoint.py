@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emotion import checkpoint, labels
-from emotion.analyzer import BUNDLED, Analyzer
+from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
 from emotion.checkpoint import FILE_NAME, FORMAT, CheckpointError
 from emotion.features import FrontendConfig
@@ -129,7 +129,7 @@ def test_the_fingerprint_changes_with_the_front_end_its_statistics_and_the_schem
 def test_models_of_the_time_before_there_were_dimensions_keep_their_fingerprint():
     """Theirs is the sum over options that do not name any."""
     assert "dimensions" not in checkpoint.options(built())
-    assert checkpoint.read(BUNDLED).fingerprint == "d32f79e481e7ef75"
+    assert checkpoint.read(checkpoint.BUNDLED).fingerprint == "d32f79e481e7ef75"
 
 
 def test_a_model_with_dimensions_travels_and_has_a_fingerprint_of_its_own(tmp_path):

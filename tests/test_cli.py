@@ -2,7 +2,9 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels, scores
+from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels, scores, scoring
 from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
 from emotion.cli import main
@@ -106,6 +108,89 @@ def test_a_table_that_is_whole_is_not_scored_again_and_one_of_more_recordings_go
     assert "going on after 5 of 6 recordings" in said and "scored 1 recordings" in said
     assert main([*command[:3], str(tmp_path / "anew.csv"), *command[4:]]) == 1
     assert (tmp_path / "scores.csv").read_bytes().splitlines() == (tmp_path / "anew.csv").read_bytes().splitlines()
+
+
+def test_several_sources_are_one_table_in_the_order_they_are_given(model, calls, tmp_path):
+    given = [str(calls / "c.wav"), str(calls / "sub"), str(calls / "a.flac")]
+    assert main(["score", *given, "-o", str(tmp_path / "scores.csv"), "--model", model]) == 0
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [Path(row["path"]).relative_to(calls).as_posix() for row in rows] == ["c.wav", "sub/a.wav", "a.flac"]
+
+
+def test_timelines_are_of_all_recordings_of_the_table(model, calls, tmp_path, capsys):
+    record(calls / "sub" / "b.wav", 7)
+    turns = tmp_path / "turns.jsonl"
+    command = ["score", str(calls / "sub"), "-o", str(tmp_path / "scores.csv"), "--timelines", str(turns),
+               "--model", model]
+
+    def named() -> list[str]:
+        return sorted(Path(answer.name).name for answer in formats.read(turns))
+
+    assert main(command) == 0 and named() == ["a.wav", "b.wav"]
+    record(calls / "sub" / "z.wav", 8)
+    assert main(command) == 0 and named() == ["a.wav", "b.wav", "z.wav"]
+    turns.unlink()
+    assert main(command) == 0 and named() == ["a.wav", "b.wav", "z.wav"]
+    capsys.readouterr()
+    assert main(command) == 0 and "is whole" in capsys.readouterr().err
+    assert main([*command[:4], *command[6:]]) == 0 and "is whole" in capsys.readouterr().err   # less is asked
+
+
+def test_turns_that_have_changed_are_another_question(model, calls, tmp_path, capsys):
+    turns = tmp_path / "turns.rttm"
+    command = ["score", str(calls / "c.wav"), "--turns", str(turns), "-o", str(tmp_path / "scores.csv"),
+               "--model", model]
+    for end, code in ((0.3, 0), (0.3, 0), (0.5, 1)):
+        turns.write_text(f"SPEAKER c 1 0.0 {end} <NA> <NA> anna <NA> <NA>\n")
+        assert main(command) == code
+    assert "made with options" in capsys.readouterr().err
+
+
+def test_what_is_read_aloud_tells_the_speakers_and_that_the_model_holds_back(model, calls, tmp_path, capsys):
+    (tmp_path / "turns.rttm").write_text("SPEAKER c 1 0.0 0.5 <NA> <NA> anna <NA> <NA>\n")
+    shy = checkpoint.read(model).with_calibration(Calibration(unknown_below=0.999))
+    checkpoint.write(shy, tmp_path / "shy.safetensors")
+    command = ["score", str(calls / "c.wav"), "--turns", str(tmp_path / "turns.rttm"), "--model"]
+    assert main([*command, model]) == 0
+    said = capsys.readouterr().out
+    assert "holds back" not in said and "%  anna\n" in said
+    assert main([*command, str(tmp_path / "shy.safetensors")]) == 0
+    assert "unknown: the model holds back below 99.9 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, reason", [
+    (["CALLS", "--timelines", "all.TextGrid"], "5 recordings for .*which holds one recording"),
+    (["CALLS", "--timelines", "kaldi"], "kaldi has recordings"),
+    (["CALLS", "-o", "s.csv", "--timelines", "s.csv"], "cannot hold both"),
+    (["none.wav", "-o", "s.csv"], "none.wav: no such file"),
+    (["CALLS/c.wav", "--raw", "s16le", "--rate", "8000"], "Give - as the source"),
+    (["CALLS/c.wav", "--rate", "8000"], "Add --raw"),
+    (["CALLS/c.wav", "-", "-o", "s.csv"], "standard input"),
+    (["CALLS/c.wav", "CALLS/a.flac"], "several sources: their scores need a table"),
+    (["CALLS/c.wav", "--turns", "turns.rttm", "--enroll", "carl=CALLS/c.wav"], "--enroll carl: .*names anna. Spell"),
+    (["CALLS", "--ray", "-o", "parts", "--precision", "bfloat16"], "leave out --precision"),
+    (["CALLS", "--ray", "-o", "parts", "--overwrite"], "leave out --overwrite"),
+])
+def test_what_does_not_go_together_is_refused_before_anything_is_scored(
+    model, calls, tmp_path, monkeypatch, capsys, options, reason,
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "turns.rttm").write_text("SPEAKER c 1 0.0 0.5 <NA> <NA> anna <NA> <NA>\n")
+    (tmp_path / "kaldi").mkdir()
+    (tmp_path / "kaldi/wav.scp").write_text("a a.wav\n")
+    monkeypatch.setattr("emotion.scoring.analyzer_of", lambda options: pytest.fail("the model was asked"))
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main(["score", *(word.replace("CALLS", str(calls)) for word in options), "--model", model]) == 1
+    said = capsys.readouterr().err
+    assert re.search(reason, said) and said.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_no_limit_is_inf_and_what_is_no_size_is_refused():
+    assert scoring.megabytes("--embed-mb", math.inf) > 1e15 and scoring.megabytes("--embed-mb", 0.5) == 500_000
+    for value in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="--embed-mb .* must be 0 or more megabytes"):
+            scoring.megabytes("--embed-mb", value)
 
 
 def test_a_table_of_another_precision_is_another_table(model, calls, tmp_path, capsys):
@@ -312,6 +397,18 @@ def test_split_writes_the_folds_of_its_file(tmp_path, options, folds):
         assert {utterance.speaker for utterance in datadir.read(out / "fold2" / part)} == speakers
 
 
+def test_data_that_would_be_lost_are_kept_or_the_command_is_refused(tmp_path, capsys):
+    one, two = corpus(tmp_path / "one", "m1 m2"), corpus(tmp_path / "two", "m3")
+    before = (tmp_path / "one/utt2spk").read_bytes()
+    for command in (["subset", one, one, "--first", "1"], ["combine", one, two, f"{one}/"]):
+        assert main(["data", *command]) == 1 and "is read here: it would be lost" in capsys.readouterr().err
+    assert main(["data", "combine", one, two]) == 0
+    assert ids(one) == ids(two) and (tmp_path / "one/.backup/utt2spk").read_bytes() == before
+    assert f"what was there is in {one}/.backup" in capsys.readouterr().err
+    assert main(["data", "combine", one, two]) == 0
+    assert not (tmp_path / "one/.backup/utt2spk.1").exists()   # the same again
+
+
 def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
     one, two = corpus(tmp_path / "one", "m1 m2"), corpus(tmp_path / "two", "m3")
     assert main(["data", "combine", str(tmp_path / "all"), one, two]) == 0
@@ -362,13 +459,33 @@ def test_the_processes_of_a_training_have_as_many_threads_as_asked(trainings):
     assert [threads for _, threads in trainings] == ["7", "3"]
 
 
-def test_bundled_is_the_model_in_the_package(monkeypatch):
+def test_evaluate_is_told_what_was_asked(monkeypatch):
     asked = []
     monkeypatch.setattr("emotion.evaluate.evaluate", lambda *arguments: asked.append(arguments))
     assert main(["evaluate", "bundled", "data", "--out", "scores"]) == 0
-    assert asked[0][0].name == "model.safetensors" and asked[0][0].parent.name == "pretrained"
     assert main(["evaluate", "exp", "data", "--own-statistics"]) == 0
-    assert [arguments[-2:] for arguments in asked] == [("scores", False), (None, True)]
+    assert [(arguments[0], *arguments[-2:]) for arguments in asked] == [
+        ("bundled", "scores", False), ("exp", None, True)]
+
+
+@pytest.mark.parametrize("command", [
+    ["score", "SOURCE", "--model", "bundled"], ["export", "bundled", "-o", "OUT.onnx"],
+    ["evaluate", "bundled", "DATA", "--out", "OUT"], ["stress", "bundled", "DATA", "-o", "OUT.json"],
+])
+def test_every_command_knows_the_bundled_model_by_name(model, tmp_path, monkeypatch, command, capsys):
+    monkeypatch.setattr(checkpoint, "BUNDLED", Path(model) / checkpoint.FILE_NAME)
+    if command[0] == "export":
+        pytest.importorskip("onnx")
+    given = {"SOURCE": str(record(tmp_path / "a.wav")), "DATA": corpus(tmp_path / "data", "m3 m4")}
+    assert main([given.get(word, word.replace("OUT", str(tmp_path / "out"))) for word in command]) == 0
+    if command[0] == "stress":
+        assert json.loads((tmp_path / "out.json").read_text())["models"] == [checkpoint.read(model).fingerprint]
+
+
+def test_an_exported_model_is_not_called_damaged(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"exported")
+    with pytest.raises(checkpoint.CheckpointError, match="is an exported model.*exported from"):
+        checkpoint.read(tmp_path / "model.onnx")
 
 
 def test_a_model_is_calibrated_evaluated_and_tabled(model, tmp_path, capsys):

@@ -183,6 +183,15 @@ def test_a_heard_speaker_is_refused_unless_allowed(experiment, tmp_path, speaker
         evaluate.evaluate(experiment, directory, "cpu")
 
 
+def test_speakers_who_may_be_heard_ones_under_another_name_are_told_of(experiment, tmp_path, caplog):
+    model = dataclasses.replace(checkpoint.read(experiment), train_speakers=("emodb03", "emodb08"))
+    checkpoint.write(model, experiment / checkpoint.FILE_NAME)
+    directory = corpus(tmp_path / "test", "c")
+    datadir.write(directory, [dataclasses.replace(u, id=f"03-{u.id}", speaker="03") for u in datadir.read(directory)])
+    evaluate.evaluate(experiment, directory, "cpu")
+    assert "validated on emodb03: if these are your 03" in caplog.text
+
+
 def test_a_model_file_is_evaluated_into_a_folder_of_the_users(experiment, tmp_path):
     directory, file = corpus(tmp_path / "test", "c"), experiment / checkpoint.FILE_NAME
     with pytest.raises(DataError, match="--out DIR"):

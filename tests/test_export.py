@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from emotion import Analyzer, audio, checkpoint, labels, prosody
-from emotion.analyzer import BUNDLED
 from emotion.calibration import Calibration
+from emotion.checkpoint import BUNDLED
 from emotion.cli import main
 from emotion.detector import SpeechDetector
 from emotion.export import TOLERANCES, export

@@ -74,7 +74,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "listing": "audio datadir decoder",
     "cluster": "analyzer audio checkpoint files listing scores windows",
     "explain": "analyzer audio features models plot slopes timeline",
-    "scoring": "analyzer audio cluster decoder flow formats live report scores windows",
+    "scoring": "analyzer audio cluster datadir decoder flow formats labels live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",
     "serve.picture": "features",

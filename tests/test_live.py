@@ -89,6 +89,12 @@ def test_what_is_no_sound_is_refused(content, match):
         live.piped(io.BytesIO(content))
 
 
+def test_a_wav_that_ends_early_is_no_whole_call():
+    _, blocks = live.piped(io.BytesIO(wav(waveform(), "PCM_16")[:-4000]))
+    with pytest.raises(AudioError, match="is cut: 4000 bytes.*Send the whole WAV"):
+        list(blocks)
+
+
 def test_a_header_that_promises_much_takes_no_memory():
     content = wav(waveform(), "PCM_16")
     endless = content[:12] + b"junk" + struct.pack("<I", 2**32 - 2) + content[12:]

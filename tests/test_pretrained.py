@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from emotion import Analyzer, checkpoint, metrics
-from emotion.analyzer import BUNDLED
+from emotion.checkpoint import BUNDLED
 
 RAVDESS = {1: "neutral", 2: "neutral", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
 EMODB = {"W": "anger", "F": "happiness", "N": "neutral", "T": "sadness"}

@@ -202,7 +202,7 @@ def test_another_way_of_asking_or_other_recordings_are_refused(analyzer, tmp_pat
     before = {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}
     with pytest.raises(scores.TableError, match=f"{why}.*--overwrite"):
         write(ANSWERS, path, analyzer, names, **further)
-    assert before.items() <= {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}.items()
+    assert before == {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}
     write(ANSWERS, path, analyzer, overwrite=True)
     assert len(read_csv(path)) == 3
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import command
+
+if TYPE_CHECKING:
+    from ..datadir import Utterance
 
 
 def add(commands) -> None:
@@ -96,21 +101,28 @@ def _split(options: argparse.Namespace) -> None:
 def _combine(options: argparse.Namespace) -> None:
     from .. import datadir
 
-    _say(options.out, datadir.combine(datadir.read(directory) for directory in options.directories))
+    _write(options.out, options.directories, datadir.combine(map(datadir.read, options.directories)))
 
 
 def _subset(options: argparse.Namespace) -> None:
     from .. import datadir
 
     utterances = datadir.read(options.directory)
-    _say(options.out, datadir.subset(
+    _write(options.out, [options.directory], datadir.subset(
         utterances, options.speakers, options.per_class, options.first, options.emotions, options.without_speakers or ()
     ))
 
 
-def _say(out: str, utterances: Iterable) -> None:
-    from .. import datadir
+def _write(out: str, sources: Sequence[str], utterances: Sequence[Utterance]) -> None:
+    """Writes a data directory; what was there stays in .backup/ where it was something else.
 
-    utterances = list(utterances)
+    Raises: DataError where it is one of those that were read.
+    """
+    from .. import datacheck, datadir
+
+    if os.path.realpath(out) in map(os.path.realpath, sources):
+        raise datadir.DataError(f"{out} is read here: it would be lost. Name another folder.")
+    if datacheck.set_aside(out, utterances):
+        print(f"{out}: what was there is in {out}/.backup", file=sys.stderr)
     datadir.write(out, utterances)
     print(f"{out}: {len(utterances)} utterances")

@@ -6,13 +6,17 @@ import argparse
 
 from .arguments import command, computing, positive, precise
 
+RAW = ("u8", "s16le", "s24le", "s32le", "f32le", "f64le")   # live.SAMPLES, whose module would load NumPy
+
 
 def add(commands) -> None:
     score = command(
         commands, "score", _score, "Score a folder of recordings into a table, or one recording for reading."
     )
-    score.add_argument("source", metavar="SOURCE", help="a folder, a recording, or -: WAV or --raw from standard input")
-    score.add_argument("-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder)")
+    score.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="folders, recordings, or -: WAV or --raw from standard input")
+    score.add_argument(
+        "-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder, or several sources)")
     score.add_argument(
         "--overwrite", action="store_true",
         help="begin TABLE anew (default: go on where an earlier run was stopped; nothing is done twice)",
@@ -39,9 +43,9 @@ def add(commands) -> None:
              "data directory, .tar files or an address as s3://..., TABLE is a folder of parquet parts; --threads: "
              "processes that answer",
     )
-    score.add_argument("--raw", metavar="SAMPLES", help="of standard input: u8, s16le, s24le, s32le, f32le or f64le")
+    score.add_argument("--raw", choices=RAW, metavar="SAMPLES", help=f"of standard input: {', '.join(RAW)}")
     score.add_argument("--rate", type=positive, metavar="HZ", help="of raw samples")
-    score.add_argument("--raw-channels", type=positive, default=1, metavar="N", help="of raw samples (default: 1)")
+    score.add_argument("--raw-channels", type=positive, metavar="N", help="of raw samples (default: 1)")
     computing(score)
     precise(score)
 

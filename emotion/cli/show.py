@@ -124,9 +124,9 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from .. import analyzer, checkpoint, export
+    from .. import checkpoint, export
 
-    export.export(checkpoint.read(options.model or analyzer.BUNDLED), options.output, options.precision)
+    export.export(checkpoint.read(options.model or "bundled"), options.output, options.precision)
     print(options.output)
 
 
@@ -144,10 +144,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from ..scoring import analyzer_of
+    from ..scoring import analyzer_of, megabytes
     from ..serve import Limits, serve
 
-    limits = Limits(max_bytes=round(1e6 * options.max_mb), max_seconds=60 * options.max_minutes)
+    limits = Limits(max_bytes=megabytes("--max-mb", options.max_mb), max_seconds=60 * options.max_minutes)
     name = Path(options.model).name if options.model else "bundled"
     serve(lambda: analyzer_of(options), name, options.host, options.port, limits)
 

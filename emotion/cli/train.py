@@ -102,12 +102,12 @@ def _add_comparisons(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from .. import analyzer, checkpoint
+    from .. import checkpoint
     from ..train import config, fit
 
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)   # else Lightning divides the cores among the processes
-    init = analyzer.BUNDLED if options.init == "bundled" else options.init
+    init = options.init
     if options.conf:
         settings = config.read(options.conf, options.set)
     elif init:
@@ -129,25 +129,21 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ..analyzer import BUNDLED
     from ..evaluate import evaluate
 
     share(options.threads)
-    model = BUNDLED if options.exp == "bundled" else options.exp
     evaluate(
-        model, options.directory, options.device, options.allow_heard, options.speeds, options.out,
+        options.exp, options.directory, options.device, options.allow_heard, options.speeds, options.out,
         options.own_statistics,
     )
 
 
 def _stress(options: argparse.Namespace) -> None:
     from .. import stress
-    from ..analyzer import BUNDLED
 
     stress.check_path(options.output)
-    model = BUNDLED if options.model == "bundled" else options.model
     result = stress.stress(
-        stress.trials(model, options.directory, options.seed), options.device, options.threads,
+        stress.trials(options.model, options.directory, options.seed), options.device, options.threads,
         lambda text: print(text, file=sys.stderr), options.allow_heard,
     )
     stress.write(result, options.output)
