@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -25,13 +26,15 @@ def score(options: argparse.Namespace) -> int:
         return _on_cluster(options)
     _check(options)
     paths = [path for source in options.sources for path in (_found(source) if os.path.isdir(source) else [source])]
+    if twice := {path for path, count in Counter(map(os.fspath, paths)).items() if count > 1}:
+        raise ValueError(f"{datadir.few(twice)}: given twice, alone and in a folder or so. Give each once.")
     is_one = paths == options.sources[:1]
     if is_one and not _is_pipe(options):
         check_file(paths[0], str(paths[0]))   # before a table is begun
     if options.output:
         scores.check_path(options.output)
     if options.timelines:
-        formats.check_path(options.timelines, len(set(paths)))
+        formats.check_path(options.timelines, len(paths))
     voices = _voices(options)
     analyzer = analyzer_of(options)
     for name, path in voices.items():

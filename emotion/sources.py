@@ -13,6 +13,8 @@ import numpy as np
 from . import audio
 from .windows import Recording
 
+LONGEST_PATH = 4096   # bytes
+
 
 def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
     """Each thing to hear with its name if it has none itself, and whether it is but one.
@@ -23,6 +25,8 @@ def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
         return ((path, "") for path in audio.find(source)), False
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], int) and np.ndim(source[0]):
         raise TypeError("an array and its rate are two arguments, not a pair. Call analyze(waveform, sample_rate).")
+    if isinstance(source, bytes) and (b"\0" in source or len(source) > LONGEST_PATH):
+        raise TypeError(f"{len(source)} bytes are no path. If they are a recording, give io.BytesIO(content).")
     if is_file(source) or _is_array(source):
         return [(source, "array")], True
     if isinstance(source, Iterable):   # a list, an iterator, a set, a column of paths

@@ -119,6 +119,7 @@ def test_what_holds_paths_is_answered_as_a_list(small, tmp_path, several):
 
 @pytest.mark.parametrize("source, match", [
     (None, "NoneType is no recording. Give a path"), (3, "int is no recording"), ((noise(0.1), RATE), "not a pair"),
+    (b"RIFF\0\0\0\0WAVE", r"give io.BytesIO\(content\)"),
 ])
 def test_what_is_no_recording_is_refused(small, source, match):
     with pytest.raises(TypeError, match=match):

@@ -166,6 +166,7 @@ def test_what_is_read_aloud_tells_the_speakers_and_that_the_model_holds_back(mod
     (["CALLS/c.wav", "--raw", "s16le", "--rate", "8000"], "Give - as the source"),
     (["CALLS/c.wav", "--rate", "8000"], "Add --raw"),
     (["CALLS/c.wav", "-", "-o", "s.csv"], "standard input"),
+    (["CALLS/sub/a.wav", "CALLS/sub", "-o", "s.csv"], "sub/a.wav: given twice"),
     (["CALLS/c.wav", "CALLS/a.flac"], "several sources: their scores need a table"),
     (["CALLS/c.wav", "--turns", "turns.rttm", "--enroll", "carl=CALLS/c.wav"], "--enroll carl: .*names anna. Spell"),
     (["CALLS", "--ray", "-o", "parts", "--precision", "bfloat16"], "leave out --precision"),
