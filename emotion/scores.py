@@ -136,7 +136,7 @@ def growing(
     part, progress = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
     meta = path.with_name(path.name + ".meta.json")
     options = dict(options or {})
-    made = {
+    made: dict[str, Any] = {
         "model": analyzer.fingerprint, "labels": list(analyzer.labels), "windows": to_plain(analyzer.windows),
         "segments": to_plain(analyzer.segments), "options": options,
         **({} if beside is None else {"beside": os.path.abspath(beside)}),
@@ -150,10 +150,7 @@ def growing(
                 if not os.stat(part).st_size:
                     part.unlink()   # made just now, to ask for it
                 raise
-        if beside is not None and not (
-            before and not before["unfinished"] and before["recordings"] == len(names)
-            and before.get("beside") == made["beside"] and os.path.exists(beside)
-        ):
+        if beside is not None and not _has_beside(before, made["beside"], len(names)):
             before = {}
         if not before.get("unfinished"):
             progress.unlink(missing_ok=True)   # of a table that has its name by now, or lost its rows
@@ -198,6 +195,14 @@ def _before(path: Path, part: Path, progress: Path, meta: Path) -> dict[str, Any
             f"{path} is there, and nothing tells which model made it. Give another output, or --overwrite."
         )
     return {**told, "unfinished": False}
+
+
+def _has_beside(before: Mapping[str, Any], beside: str, recordings: int) -> bool:
+    """Whether the earlier run ended, with that file beside the table and as many recordings in both."""
+    return (
+        bool(before) and not before["unfinished"] and before["recordings"] == recordings
+        and before.get("beside") == beside and os.path.exists(beside)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
