@@ -12,6 +12,7 @@ import soundfile
 
 from emotion import live
 from emotion.audio import AudioError
+from emotion.cli.score import RAW
 
 RATE = 16_000
 SUBTYPES = {"PCM_U8": 2**-6, "PCM_16": 2**-14, "PCM_24": 2**-22, "PCM_32": 2**-22, "FLOAT": 1e-7, "DOUBLE": 1e-7}
@@ -87,6 +88,10 @@ def test_a_sample_cut_in_two_by_the_pipe_is_put_together():
 def test_what_is_no_sound_is_refused(content, match):
     with pytest.raises(AudioError, match=match):
         live.piped(io.BytesIO(content))
+
+
+def test_the_command_line_knows_the_samples_that_are_read():
+    assert RAW == tuple(live.SAMPLES)
 
 
 def test_a_wav_that_ends_early_is_no_whole_call():
