@@ -4,7 +4,8 @@
     scores.csv, scores.csv.meta.json          once it is whole
 
 A run that was stopped, whatever stopped it, goes on where rows were settled last; the table is then the same, byte for
-byte, as one made without a stop.
+byte, as one made without a stop. Where recordings have come since a table was whole, it is made anew with the rows it
+had: only those that have none are answered.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,8 @@ from .timeline import Timeline
 
 FORMATS = (".csv", ".jsonl")
 CHUNK_RECORDINGS, CHUNK_BYTES = 4000, 400_000_000   # answered together, then settled: some 20 s of work
+REMEDY = "Give another output, or --overwrite to begin anew."
+ROWS_OF = "rows_of"   # while a table is made anew: the inputs of the one whose rows it takes
 
 
 class TableError(ValueError):
@@ -79,12 +83,17 @@ def chunks(paths: Sequence[str | os.PathLike]) -> Iterator[list]:
 
 
 class Table:
-    """A table that grows. `done` recordings are told in it, `failed` of them as (name, reason)."""
+    """A table that grows. `done` recordings are told in it, `failed` of them as (name, reason); `kept` are the rows of
+    an earlier one."""
 
-    def __init__(self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None):
-        """columns: those of CSV; None for JSON lines."""
+    def __init__(
+        self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None,
+        kept: Mapping[str, Sequence[dict]],
+    ):
+        """columns: those of CSV; None for JSON lines.   kept: by recording."""
         self.done = 0
         self.failed: list[tuple[str, str]] = []
+        self.kept, self._ahead = kept, deque[str]()
         self._file, self._progress, self._made = file, progress, dict(made)
         self._plain = self._quoted = None
         if columns is not None:
@@ -96,24 +105,51 @@ class Table:
         if self._plain:
             self._plain.writeheader()
 
+    def without_rows(self, names: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
+        """Those of the next recordings that are to be answered; the others get the rows they had."""
+        names = list(names)
+        self._ahead.extend(os.fspath(name) for name in names)
+        return [name for name in names if os.fspath(name) not in self.kept]
+
     def add(self, answer: Timeline | FileError) -> None:
         """The next answer: a row, or one more that failed."""
+        self._catch_up(answer.name)
         if isinstance(answer, FileError):
             self.failed.append((answer.name, answer.reason))
-        elif self._plain and self._quoted:
-            told = row(answer)
-            (self._quoted if "\r" in answer.name else self._plain).writerow(told)   # csv quotes other line ends itself
         else:
-            self._file.write(json.dumps(answer.to_dict()) + "\n")
+            self._write(row(answer) if self._plain else answer.to_dict())
+
+    def _catch_up(self, name: str | None = None) -> None:
+        """Rows that were there before, up to that recording or the last."""
+        while self._ahead and self._ahead[0] != name:
+            for told in self.kept.get(self._ahead.popleft(), ()):
+                self._write(told)
+
+    def _write(self, told: dict) -> None:
+        if self._plain and self._quoted:
+            (self._quoted if "\r" in told["path"] else self._plain).writerow(told)   # csv quotes other line ends itself
+        else:
+            self._file.write(json.dumps(told) + "\n")
 
     def settle(self, names: Sequence[str | os.PathLike]) -> None:
         """All answers to these, which are the recordings from the first on, have been added: they are kept."""
+        self._catch_up()
         files.to_disk(self._file)
         self.done = len(names)
         self._made |= {
             "recordings": self.done, "inputs": _digest(names), "failed": self.failed,
             "bytes": os.fstat(self._file.fileno()).st_size,
         }
+        self._tell()
+
+    def close(self, names: Sequence[str | os.PathLike]) -> None:
+        """The table is whole: tell also how large the recordings with rows are, for a later one to keep these."""
+        failed = {name for name, _ in self.failed}
+        self._made.pop(ROWS_OF, None)
+        self._made["sizes"] = [_size(name) for name in names if os.fspath(name) not in failed]
+        self._tell()
+
+    def _tell(self) -> None:
         with files.whole(self._progress, **TEXT) as file:
             json.dump(self._made, file)
 
@@ -142,39 +178,39 @@ def growing(
         **({} if beside is None else {"beside": os.path.abspath(beside)}),
     }
     with files.alone(part), files.full_disk_named(part):
-        before = {} if overwrite else _before(path, part, progress, meta)
+        before: dict[str, Any] = {} if overwrite else _before(path, part, progress, meta)
+        kept: dict[str, list[dict]] = {}
         if before:
             try:
-                _check_same(path, before, made, names)
+                _check_same(path, before, made)
+                before, kept = _gone_on_with(path, meta, before, names)
             except TableError:
                 if not os.stat(part).st_size:
                     part.unlink()   # made just now, to ask for it
                 raise
-        if beside is not None and not _has_beside(before, made["beside"], len(names)):
-            before = {}
+        if beside is not None and not _has_beside(before, made["beside"]):
+            before, kept = {}, {}
         if not before.get("unfinished"):
             progress.unlink(missing_ok=True)   # of a table that has its name by now, or lost its rows
-        if before and not before["unfinished"] and before["recordings"] < len(names):
-            shutil.copyfile(path, part)   # in place: the lock is on this file
         with open(part, "r+", **TEXT) as file:
             file.truncate(before.get("bytes", 0))
             file.seek(0, os.SEEK_END)
             is_csv = path.suffix.lower() == ".csv"
-            table = Table(file, progress, made,
+            table = Table(file, progress, made | ({ROWS_OF: _read(meta)["inputs"]} if kept else {}),
                           columns(analyzer.labels, options.get("channels") == "separate", analyzer.dimensions)
-                          if is_csv else None)
+                          if is_csv else None, kept)
             if before:
                 table.done, table.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
             else:
                 table.begin()
-            stands = bool(before) and not before["unfinished"] and table.done == len(names)
+            stands = bool(before) and not before["unfinished"]
             if stands:
                 part.unlink()
             yield table
             if stands:
                 return
-            if table.done < len(names):
-                table.settle(names)
+            table.settle(names)
+            table.close(names)
         shutil.copyfile(progress, meta.with_name(meta.name + ".part"))
         os.replace(meta.with_name(meta.name + ".part"), meta)
         os.replace(part, path)
@@ -197,14 +233,6 @@ def _before(path: Path, part: Path, progress: Path, meta: Path) -> dict[str, Any
     return {**told, "unfinished": False}
 
 
-def _has_beside(before: Mapping[str, Any], beside: str, recordings: int) -> bool:
-    """Whether the earlier run ended, with that file beside the table and as many recordings in both."""
-    return (
-        bool(before) and not before["unfinished"] and before["recordings"] == recordings
-        and before.get("beside") == beside and os.path.exists(beside)
-    )
-
-
 def _read(path: Path) -> dict[str, Any]:
     """The description of a table; empty where it is none."""
     try:
@@ -214,22 +242,59 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _check_same(path: Path, before: Mapping, made: Mapping, names: Sequence[str | os.PathLike]) -> None:
-    """Raises: TableError where going on would mix two models, two ways of asking, or two sets of recordings."""
-    remedy = "Give another output, or --overwrite to begin anew."
+def _check_same(path: Path, before: Mapping, made: Mapping) -> None:
+    """Raises: TableError where going on would mix two models or two ways of asking."""
     if before["model"] != made["model"]:
         raise TableError(f"{path} was made by the model {before['model']}, and this one is {made['model']}: the table "
-                         f"would mix both. {remedy}")
+                         f"would mix both. {REMEDY}")
     for name in ("windows", "segments", "options"):
         if before.get(name) != made[name]:
             raise TableError(f"{path} was made with {name} {before.get(name)}, now they are {made[name]}: the table "
-                             f"would mix both. {remedy}")
+                             f"would mix both. {REMEDY}")
+
+
+def _gone_on_with(
+    path: Path, meta: Path, before: dict[str, Any], names: Sequence[str | os.PathLike]
+) -> tuple[dict[str, Any], dict[str, list[dict]]]:
+    """The earlier run, or nothing to begin anew, and the rows to take from a whole table, by recording.
+
+    Raises: TableError where rows would be lost, told twice or of recordings that have changed.
+    """
     count = before["recordings"]
-    if count > len(names) or before["inputs"] != _digest(names[:count]):
+    are_first = count <= len(names) and before["inputs"] == _digest(names[:count])
+    if are_first and count == len(names):
+        return before, {}
+    if not before["unfinished"]:
+        return {}, _rows(path, before, names)
+    if not are_first:
         raise TableError(
-            f"{path} holds {count} recordings, which are not the first of the {len(names)} here: some were added "
-            f"between, taken away or changed, and would be skipped or told twice. {remedy}"
+            f"{path}.part holds {count} recordings, which are not the first of the {len(names)} here: some were added "
+            f"between, taken away or changed, and would be skipped or told twice. {REMEDY}"
         )
+    if ROWS_OF not in before:
+        return before, {}
+    whole = _read(meta) if meta.exists() else {}
+    return (before, _rows(path, whole, names)) if whole.get("inputs") == before[ROWS_OF] else ({}, {})
+
+
+def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLike]) -> dict[str, list[dict]]:
+    """The rows of a whole table by recording. Raises: TableError where one is not here, or not as it was."""
+    rows: dict[str, list[dict]] = {}
+    with open(path, **TEXT) as file:
+        for told in csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, file):
+            rows.setdefault(told["path"], []).append(told)
+    sizes, here = whole.get("sizes", ()), {os.fspath(name) for name in names}
+    if len(sizes) != len(rows) or not all(name in here and _size(name) == size for name, size in zip(rows, sizes)):
+        raise TableError(
+            f"{path} holds recordings that are not among the {len(names)} here, or have changed since: their rows "
+            f"would be lost or wrong. {REMEDY}"
+        )
+    return rows
+
+
+def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
+    """Whether the earlier run ended, with that file beside the table."""
+    return bool(before) and not before["unfinished"] and before.get("beside") == beside and os.path.exists(beside)
 
 
 def content(path: str | os.PathLike) -> str:

@@ -111,17 +111,18 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> lis
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
                   file=sys.stderr)
             return table.failed
-        if table.done:
-            print(f"{options.output}: going on after {table.done} of {len(paths)} recordings", file=sys.stderr)
+        known = sum(os.fspath(path) in table.kept for path in paths[table.done :])
+        if table.done or known:
+            print(f"{options.output}: going on after {table.done + known} of {len(paths)} recordings", file=sys.stderr)
 
         def settled() -> Iterator:
             for chunk in scores.chunks(paths[table.done :]):
-                for answer in _answers(options, analyzer, chunk):
+                for answer in _answers(options, analyzer, table.without_rows(chunk)):
                     table.add(answer)
                     yield answer
                 table.settle(paths[: table.done + len(chunk)])
 
-        _told(options, _followed(settled(), len(paths), table.done), show=False)
+        _told(options, _followed(settled(), len(paths), table.done + known), show=False)
         return table.failed
 
 

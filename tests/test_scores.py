@@ -123,7 +123,8 @@ def test_a_table_that_was_stopped_goes_on_and_is_the_same_to_the_byte(analyzer, 
         assert table.done == settled and len(table.failed) == (settled >= 2)
         for item in ANSWERS[settled:]:
             table.add(item)
-    assert path.read_bytes() == (tmp_path / f"whole.{name}").read_bytes()
+    for end in ("", ".meta.json"):
+        assert (tmp_path / f"{name}{end}").read_bytes() == (tmp_path / f"whole.{name}{end}").read_bytes()
     assert names_of(tmp_path) == sorted(f"{n}{end}" for n in (name, f"whole.{name}") for end in ("", ".meta.json"))
 
 
@@ -136,15 +137,59 @@ def test_a_whole_table_is_left_as_it_is(analyzer, tmp_path):
     assert names_of(tmp_path) == ["scores.csv", "scores.csv.meta.json"]
 
 
-def test_recordings_that_came_after_those_of_a_whole_table_are_added_to_it(analyzer, tmp_path):
-    write(ANSWERS, tmp_path / "expected.csv", analyzer)
-    write(ANSWERS[:2], tmp_path / "scores.csv", analyzer)
-    first = (tmp_path / "scores.csv").read_bytes()
-    with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
-        assert table.done == 2 and (tmp_path / "scores.csv").read_bytes() == first
-        for item in ANSWERS[2:]:
+def add_all(table, names) -> list[str]:
+    """Answer what has no row; the names of what was asked."""
+    asked = table.without_rows(names)
+    for item in ANSWERS:
+        if item.name in asked:
             table.add(item)
-    assert (tmp_path / "scores.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    return asked
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("first", [[0], [2], [3], [0, 3], [1, 2], [0, 1, 2]], ids=str)
+def test_recordings_that_came_since_are_added_in_their_place_to_the_rows_that_are_there(
+        analyzer, tmp_path, ending, first):
+    path = tmp_path / f"scores.{ending}"
+    write(ANSWERS, tmp_path / f"expected.{ending}", analyzer)
+    write([ANSWERS[i] for i in first], path, analyzer)
+    before = path.read_bytes()
+    with scores.growing(path, analyzer, NAMES) as table:
+        assert table.done == 0 and path.read_bytes() == before
+        assert add_all(table, NAMES) == [NAMES[i] for i in range(4) if i == 1 or i not in first]   # 1 failed
+    assert path.read_bytes() == (tmp_path / f"expected.{ending}").read_bytes()
+    assert json.loads(path.with_name(f"{path.name}.meta.json").read_text()) == json.loads(
+        (tmp_path / f"expected.{ending}.meta.json").read_text())
+
+
+@pytest.mark.parametrize("settled", [1, 2, 3])
+def test_a_table_that_was_stopped_while_recordings_were_added_goes_on_with_the_rows_it_had(
+        analyzer, tmp_path, settled):
+    path = tmp_path / "scores.csv"
+    write(ANSWERS, tmp_path / "expected.csv", analyzer)
+    write(ANSWERS[2:], path, analyzer)
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
+        add_all(table, NAMES[:settled])
+        table.settle(NAMES[:settled])
+        raise KeyboardInterrupt
+    assert [row["path"] for row in read_csv(path)] == NAMES[2:]
+    with scores.growing(path, analyzer, NAMES) as table:
+        assert table.done == settled and add_all(table, NAMES[settled:]) == NAMES[settled:2]
+    assert path.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_what_was_settled_of_rows_that_are_no_longer_there_is_made_again(analyzer, tmp_path):
+    path = tmp_path / "scores.csv"
+    write(ANSWERS[2:], path, analyzer)
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
+        add_all(table, NAMES[:1])
+        table.settle(NAMES[:1])
+        raise KeyboardInterrupt
+    path.unlink()
+    path.with_name("scores.csv.meta.json").unlink()
+    with scores.growing(path, analyzer, NAMES) as table:
+        assert table.done == 0 and add_all(table, NAMES) == NAMES
+    assert [row["path"] for row in read_csv(path)] == [item.name for item in SCORED]
 
 
 @pytest.mark.parametrize("last", ["meta.json", "scores.csv"])
@@ -189,12 +234,13 @@ def test_the_meta_file_tells_the_model_and_all_options(analyzer, tmp_path):
 
 # Refusals
 
-@pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("further, names, why", [
-    ({"options": {"channels": "separate"}}, NAMES, "made with options"),
-    ({}, ["0.wav", *NAMES], "not the first of the 5 here"),
-    ({}, NAMES[1:], "not the first of the 3 here"),
-    ({}, NAMES[:1], "not the first of the 1 here"),
+@pytest.mark.parametrize("finished, further, names, why", [
+    (True, {"options": {"channels": "separate"}}, NAMES, "made with options"),
+    (False, {"options": {"channels": "separate"}}, NAMES, "made with options"),
+    (True, {}, NAMES[1:], "not among the 3 here"),
+    (False, {}, NAMES[1:], "not the first of the 3 here"),
+    (False, {}, NAMES[:1], "not the first of the 1 here"),
+    (False, {}, ["0.wav", *NAMES], "not the first of the 5 here"),
 ])
 def test_another_way_of_asking_or_other_recordings_are_refused(analyzer, tmp_path, finished, further, names, why):
     path = tmp_path / "scores.csv"
@@ -228,11 +274,17 @@ def test_another_model_is_refused(analyzer, tmp_path, finished):
         pass
 
 
-def test_a_recording_that_changed_is_refused(analyzer, tmp_path):
+def test_a_recording_that_changed_is_refused_unless_it_has_no_row(analyzer, tmp_path):
     names = [str(tmp_path / name) for name in "ab"]
     for name in names:
         Path(name).write_bytes(b"1234")
-    write([answer(names[0], 1, 0, 0, 0, 0)], tmp_path / "scores.csv", analyzer)
+    heard, cut = answer(names[0], 1, 0, 0, 0, 0), FileError(names[1], "cut. Copy it again.")
+    write([heard, cut], tmp_path / "scores.csv", analyzer)
+    Path(names[1]).write_bytes(b"12345")
+    with scores.growing(tmp_path / "scores.csv", analyzer, names) as table:
+        assert table.without_rows(names) == names[1:]
+        table.add(answer(names[1], 1, 0, 0, 0, 0))
+    assert [row["path"] for row in read_csv(tmp_path / "scores.csv")] == names
     Path(names[0]).write_bytes(b"12345")
     with pytest.raises(scores.TableError, match="changed"), scores.growing(tmp_path / "scores.csv", analyzer, names):
         pass
