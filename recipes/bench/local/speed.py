@@ -57,11 +57,18 @@ def log_mel(threads: int) -> Score:
     return score
 
 
-def emotion(threads: int, precision: str = "float32") -> Score:
+def emotion(threads: int, precision: str = "float32", exported: bool = False) -> Score:
     """As `emotion score` does: the table is written, segments and flags are found."""
-    from emotion import Analyzer, scores
+    from emotion import Analyzer, checkpoint, scores
 
-    analyzer = Analyzer(device="cpu", threads=threads, precision=precision)
+    if exported:
+        from emotion.export import export
+
+        with tempfile.TemporaryDirectory() as folder:
+            export(checkpoint.read("bundled"), f"{folder}/model.onnx")
+            analyzer = Analyzer(f"{folder}/model.onnx", threads=threads)
+    else:
+        analyzer = Analyzer(device="cpu", threads=threads, precision=precision)
 
     def score(paths: list[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder, scores.growing(f"{folder}/s.csv", analyzer, paths) as table:
@@ -160,6 +167,7 @@ WAYS: dict[str, tuple[Callable[[int], Score], int, int]] = {
     "emotion, two threads": (emotion, 2, 1),
     "emotion, bfloat16": (partial(emotion, precision="bfloat16"), 1, 1),
     "emotion, bfloat16, two threads": (partial(emotion, precision="bfloat16"), 2, 1),
+    "emotion, exported, in onnxruntime": (partial(emotion, exported=True), 1, 1),
     "Keras CNN-LSTM on a mel computed before": (keras, 1, 1),
     "librosa mel, MFCC, chroma + MLP": (librosa_mlp, 1, 4),
     "openSMILE eGeMAPS + SVM": (opensmile_svm, 1, 10),
