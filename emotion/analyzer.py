@@ -241,8 +241,11 @@ class Analyzer:
     ) -> Timeline:
         """Each span as an utterance by itself, put together to one answer."""
         if sources.is_file(source):
-            name, duration = sources.name_of(source), audio.duration(source)
-            heard = partial(audio.read, source, self.sample_rate)
+            opened = sources.for_each_reader(source)
+            name, duration = sources.name_of(source), audio.duration(opened())
+
+            def heard(start: float, end: float) -> np.ndarray:
+                return audio.read(opened(), self.sample_rate, start, end)
         else:
             name, waveform = "array", audio.from_array(source, sources.given(sample_rate), self.sample_rate)
             duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
@@ -345,13 +348,18 @@ class Analyzer:
             raise ValueError(f"{name}: no spans to listen to. Leave spans out to find speech.")
         turns = tuple(
             Segment(
-                span.start_seconds, span.end_seconds, answer.label, answer.confidence,
+                float(span.start_seconds), float(span.end_seconds), answer.label, answer.confidence,
                 tuple(answer.probabilities.tolist()), span.speaker, tuple(answer.dimensions.values()),
             )
             for span, answer in zip(spans, answers)
         )
-        flags = {flag for answer in answers for flag in answer.flags} - {"short"}  # of turns it is no news
-        shares = [answer.duration_seconds for answer in answers]
+        flags = {flag for answer in answers for flag in answer.flags} - {"short"}  # of turns it is no news,
+        flags -= {flag for flag in ("no_speech", "silent") if any(flag not in answer.flags for answer in answers)}
+        # the share of a turn in the answer is what is spoken in it, or all where nobody speaks
+        threshold = self.speech.threshold if self.speech else 0.0
+        shares = [answer.duration_seconds * float((answer.step_speech >= threshold).mean()) for answer in answers]
+        if not any(shares):
+            shares = [answer.duration_seconds for answer in answers]
         return Timeline(
             name=name,
             labels=self.labels,

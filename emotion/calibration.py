@@ -49,10 +49,12 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
         mean over utterances of (sum_k p_k(b) z_k) - z_target,
 
-    only rises, so halving an interval around its zero finds the one minimum and cannot diverge. Without a
-    zero inside (every target has the largest logit: surer is always better; worse than chance: less sure is)
-    the answer is the bound. Logits that are equal across classes say nothing, and give 1.
+    only rises, so halving an interval around its zero finds the one minimum and cannot diverge. Where all of n
+    utterances are right, surer would be better without end; so a share of 1 / (n + 2) of each target is spread over all
+    classes, as if one more had been wrong. Without a zero inside (worse than chance: less sure is better) the answer is
+    the bound. Logits that are equal across classes say nothing, and give 1.
 
+    Source: Platt 1999, Probabilistic outputs for support vector machines, section 2.2 (the share).
     Shape:  logits (n, classes) finite, targets (n,) class numbers.
     Raises: ValueError for other shapes, no utterances, logits not finite, or targets that are no class.
     """
@@ -71,7 +73,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
                          f"from 0 to {logits.shape[1] - 1}: others have no logit. Map labels to the model's "
                          "classes.")
     logits = logits - logits.max(dim=1, keepdim=True).values
-    of_target = logits.gather(1, targets[:, None]).squeeze(1)
+    doubt = 1 / (len(logits) + 2)
+    of_target = (1 - doubt) * logits.gather(1, targets[:, None]).squeeze(1) + doubt * logits.mean(dim=1)
     if not logits.any():
         return 1.0
 

@@ -16,6 +16,7 @@ Relative paths count from the working directory, as in Kaldi. `datacheck` valida
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import math
@@ -206,6 +207,11 @@ def _span(utterance: str, value: str) -> tuple[str, float, float]:
         return recording, float(start), float(stop)
     except ValueError:
         raise DataError(f"segments: {utterance} {value} needs <recording> <start> <end>. {_FIX}") from None
+
+
+def digest(utterances: Iterable[Utterance]) -> str:
+    """Sixteen hex digits that change with whatever the tables tell: labels, speakers, spans, paths, ratings."""
+    return hashlib.sha256(repr(list(utterances)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:

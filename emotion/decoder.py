@@ -132,7 +132,7 @@ def opened(source: Source) -> Iterator[Decoder | media.MediaDecoder]:
     """A recording, for reading. Raises: AudioError for what is none, here or while it is read."""
     name = name_of(source)
     try:
-        with _open(source if _is_path(source) else _rewound(source, name), name) as file:
+        with _open(source if _is_path(source) else rewound(source, name), name) as file:
             yield file
     except soundfile.SoundFileError as error:
         raise AudioError(name, f"cut or damaged: decoding stopped ({error})", AGAIN) from error
@@ -186,7 +186,7 @@ def check_file(path: str | bytes | os.PathLike, name: str) -> None:
         raise AudioError(name, *NOTHING)
 
 
-def _rewound(source: BinaryIO, name: str) -> BinaryIO:
+def rewound(source: BinaryIO, name: str) -> BinaryIO:
     """The file object at its start; a pipe has none and is read into memory."""
     if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
         raise AudioError(name, f"{type(source).__name__} is neither a path nor a file open in binary mode",

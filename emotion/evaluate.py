@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import hashlib
 import json
 import logging
 import math
@@ -29,6 +28,7 @@ from .timeline import Timeline
 
 log = logging.getLogger(__name__)
 POSTERIORS = "posteriors.csv"
+ENOUGH = 50   # utterances to fit a temperature on
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
 
     hold_back: share of these utterances, the least sure ones, that the model is to call unknown; of a model that is
     calibrated, this alone is fitted.
-    Temperatures are fitted on the utterances that one window of the model holds, if any are so short: of longer ones
+    Temperatures are fitted on the utterances that one window of the model holds, if enough are so short: of longer ones
     it answers with the mean over windows. The step temperature makes each step of the timeline as sure of its
     utterance's label as it is right.
     Raises DataError where a speaker of the directory was heard in training.
@@ -230,10 +230,11 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
 
 def _temperatures(answers: Sequence[Timeline], targets: np.ndarray, window_seconds: float) -> Calibration:
     """Those that fit the answers of single windows, whose log-probabilities are their logits but for a constant, which
-    softmax ignores; of all, where each has several. Shape: targets (answers,) class numbers.
+    softmax ignores; of all, where fewer than ENOUGH have one. Shape: targets (answers,) class numbers.
     """
     pairs = list(zip(answers, targets))
-    whole, true = zip(*([pair for pair in pairs if pair[0].duration_seconds <= window_seconds] or pairs))
+    single = [pair for pair in pairs if pair[0].duration_seconds <= window_seconds]
+    whole, true = zip(*(single if len(single) >= ENOUGH else pairs))
     steps = [answer.step_probabilities for answer in whole]
 
     def fitted(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -268,7 +269,8 @@ def evaluate(
     done = out / f"scores{kind}.json"
     utterances = datadir.read(directory)
     source = {
-        "model": model.fingerprint, "data": str(directory), "content": _digest(utterances), "speeds": list(speeds),
+        "model": model.fingerprint, "data": str(directory), "content": datadir.digest(utterances),
+        "speeds": list(speeds),
     }
     if not allow_heard:
         refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
@@ -299,11 +301,6 @@ def evaluate(
     for line in told(scores):
         log.info("%s: %s", out, line)
     return scores
-
-
-def _digest(utterances: Sequence[Utterance]) -> str:
-    """Changes with whatever the tables of a data directory say: labels, speakers, spans, paths, ratings."""
-    return hashlib.sha256(repr(utterances).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def with_statistics_of(utterances: Sequence[Utterance], model: checkpoint.Checkpoint) -> checkpoint.Checkpoint:

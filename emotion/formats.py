@@ -205,19 +205,31 @@ def _jsonl(path: Path) -> list[Timeline]:
     answers = []
     for number, told in enumerate(map(json.loads, filter(None, path.read_text(**TEXT).split("\n"))), 1):
         labels, probabilities = zip(*told["probabilities"].items())
+        dimensions = told.get("dimensions") or {}
         parts = [
             Segment(*times_of(path, number, part), str(part["label"]), float(part["confidence"]),
-                    (*map(float, part["probabilities"].values()),), part["speaker"],
-                    (*map(float, (part.get("dimensions") or {}).values()),))
+                    _values(path, number, part["probabilities"], labels), part["speaker"],
+                    _values(path, number, part.get("dimensions") or {}, dimensions))
             for part in told["segments"]
         ]
-        held = answer_of(told["path"], told.get("channel"), labels, parts, told.get("dimensions") or {})
+        held = answer_of(told["path"], told.get("channel"), labels, parts, dimensions)
         answers.append(replace(
             held, probabilities=np.array(probabilities, float),
             duration_seconds=float(told["duration_seconds"]), flags=tuple(told["flags"]),
             unknown_below=math.inf if told["label"] == "unknown" else 0.0,
         ))
     return answers
+
+
+def _values(path: Path, number: int, told: dict, names: Iterable[str]) -> tuple[float, ...]:
+    """In the order of the names, as an object of JSON has none; none where it has none. Raises: FormatError where it
+    has others."""
+    if not told:
+        return ()
+    if told.keys() != set(names):
+        raise FormatError(f"{path}:{number}: a segment tells {', '.join(told)}, its recording "
+                          f"{', '.join(names)}. Name the same in both.")
+    return tuple(float(told[name]) for name in names)
 
 
 def _write_rttm(timelines: list[Timeline], path: Path) -> None:

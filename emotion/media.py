@@ -43,6 +43,7 @@ class MediaDecoder:
         if not self.samplerate or not self.channels:
             self._container.close()
             raise MediaError("has an audio stream that FFmpeg cannot decode", AGAIN)
+        self._promised = self._length()
         self._to_floats = av.AudioResampler("fltp", stream.layout, stream.rate)
         self._pieces = self._decode(stream)
         self._held = np.empty((0, self.channels), np.float32)
@@ -63,13 +64,28 @@ class MediaDecoder:
         self._held = joined[count:]
         return joined[:count]
 
+    def _length(self) -> float:
+        """Seconds that the header of a Matroska file (webm, mkv, mka) promises; 0 where it does not.
+
+        Such a file can be cut anywhere; others then fail to open, or only guess their length.
+        """
+        alone = len(self._container.streams) == 1
+        return self._container.duration / 1e6 if (
+            alone and "matroska" in self._container.format.name and self._container.duration) else 0.0
+
     def _decode(self, stream: Any) -> Iterator[np.ndarray]:
+        decoded = 0
         try:
             for frame in self._container.decode(stream):
-                yield from self._floats(frame)
+                for piece in self._floats(frame):
+                    decoded += len(piece)
+                    yield piece
             yield from self._floats(None)  # what the resampler holds
         except self._av.FFmpegError as error:
             raise MediaError(f"damaged: decoding stopped ({_brief(error)})", AGAIN) from error
+        seconds = decoded / self.samplerate
+        if seconds < 0.98 * self._promised - 0.5:
+            raise MediaError(f"cut: the header promises {self._promised:.1f} s, {seconds:.1f} s are there", AGAIN)
 
     def _floats(self, frame: Any) -> Iterator[np.ndarray]:
         for converted in self._to_floats.resample(frame):

@@ -4,8 +4,8 @@
     scores.csv, scores.csv.meta.json          once it is whole
 
 A run that was stopped, whatever stopped it, goes on where rows were settled last; the table is then the same, byte for
-byte, as one made without a stop. Where recordings have come since a table was whole, it is made anew with the rows it
-had: only those that have none are answered.
+byte, as one made without a stop. Where recordings have come or changed since a table was whole, or some had failed, it
+is made anew with the other rows it had: only those that have none are answered.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import files
+from . import datadir, files
 from .analyzer import Analyzer, FileError
+from .decoder import printable
 from .files import TEXT
 from .settings import to_plain
 from .timeline import Timeline
@@ -74,7 +75,7 @@ def chunks(paths: Sequence[str | os.PathLike]) -> Iterator[list]:
     chunk, size = [], 0
     for path in paths:
         chunk.append(path)
-        size += _size(path)
+        size += _state(path)[0]
         if len(chunk) >= CHUNK_RECORDINGS or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -143,10 +144,10 @@ class Table:
         self._tell()
 
     def close(self, names: Sequence[str | os.PathLike]) -> None:
-        """The table is whole: tell also how large the recordings with rows are, for a later one to keep these."""
+        """The table is whole: tell also the state of recordings with rows, for a later one to keep these."""
         failed = {name for name, _ in self.failed}
         self._made.pop(ROWS_OF, None)
-        self._made["sizes"] = [_size(name) for name in names if os.fspath(name) not in failed]
+        self._made["states"] = [_state(name) for name in names if os.fspath(name) not in failed]
         self._tell()
 
     def _tell(self) -> None:
@@ -183,7 +184,7 @@ def growing(
         if before:
             try:
                 _check_same(path, before, made)
-                before, kept = _gone_on_with(path, meta, before, names)
+                before, kept = _gone_on_with(path, meta, before, names, tries_again=beside is None)
             except TableError:
                 if not os.stat(part).st_size:
                     part.unlink()   # made just now, to ask for it
@@ -254,15 +255,16 @@ def _check_same(path: Path, before: Mapping, made: Mapping) -> None:
 
 
 def _gone_on_with(
-    path: Path, meta: Path, before: dict[str, Any], names: Sequence[str | os.PathLike]
+    path: Path, meta: Path, before: dict[str, Any], names: Sequence[str | os.PathLike], tries_again: bool
 ) -> tuple[dict[str, Any], dict[str, list[dict]]]:
     """The earlier run, or nothing to begin anew, and the rows to take from a whole table, by recording.
 
-    Raises: TableError where rows would be lost, told twice or of recordings that have changed.
+    tries_again: what failed, as it may have been for want of a library, of a permission or of a network.
+    Raises: TableError where rows would be lost or told twice.
     """
     count = before["recordings"]
     are_first = count <= len(names) and before["inputs"] == _digest(names[:count])
-    if are_first and count == len(names):
+    if are_first and count == len(names) and (before["unfinished"] or not (before["failed"] and tries_again)):
         return before, {}
     if not before["unfinished"]:
         return {}, _rows(path, before, names)
@@ -278,18 +280,16 @@ def _gone_on_with(
 
 
 def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLike]) -> dict[str, list[dict]]:
-    """The rows of a whole table by recording. Raises: TableError where one is not here, or not as it was."""
+    """The rows of a whole table, by recording, of those that are as they were. Raises: TableError where one is gone."""
     rows: dict[str, list[dict]] = {}
     with open(path, **TEXT) as file:
         for told in csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, file):
             rows.setdefault(told["path"], []).append(told)
-    sizes, here = whole.get("sizes", ()), {os.fspath(name) for name in names}
-    if len(sizes) != len(rows) or not all(name in here and _size(name) == size for name, size in zip(rows, sizes)):
-        raise TableError(
-            f"{path} holds recordings that are not among the {len(names)} here, or have changed since: their rows "
-            f"would be lost or wrong. {REMEDY}"
-        )
-    return rows
+    if gone := rows.keys() - {os.fspath(name) for name in names}:
+        raise TableError(f"{path} holds {datadir.few(map(printable, gone))}, not among the {len(names)} recordings "
+                         f"here: these rows would be lost. {REMEDY}")
+    states = whole.get("states", ())
+    return {name: told for (name, told), state in zip(rows.items(), states) if _state(name) == state}
 
 
 def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
@@ -306,15 +306,17 @@ def content(path: str | os.PathLike) -> str:
 
 
 def _digest(names: Sequence[str | os.PathLike]) -> str:
-    """Of names and sizes, in order."""
+    """Of names, sizes and times of change, in order."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(os.fsencode(name) + b"\0%d\n" % _size(name))
+        digest.update(os.fsencode(name) + b"\0%d %d\n" % tuple(_state(name)))
     return digest.hexdigest()[:16]
 
 
-def _size(path: str | os.PathLike) -> int:
+def _state(path: str | os.PathLike) -> list[int]:
+    """Size in bytes and when it was written, in nanoseconds; -1 where it is none."""
     try:
-        return os.stat(path).st_size
+        found = os.stat(path)
     except OSError:
-        return -1
+        return [-1, -1]
+    return [found.st_size, found.st_mtime_ns]

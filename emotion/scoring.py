@@ -35,6 +35,8 @@ def score(options: argparse.Namespace) -> int:
         scores.check_path(options.output)
     if options.timelines:
         formats.check_path(options.timelines, len(paths))
+    if options.turns:
+        _check_turns(options.turns, paths)
     voices = _voices(options)
     analyzer = analyzer_of(options)
     for name, path in voices.items():
@@ -42,10 +44,12 @@ def score(options: argparse.Namespace) -> int:
     if options.baseline:
         analyzer.enroll(options.baseline, options.baseline)   # once, for all recordings
     if options.output:
-        failed = _tabled(options, analyzer, paths)
+        failed, kept = _tabled(options, analyzer, paths)
     else:
         answers = _answers(options, analyzer, paths)
-        failed = _told(options, answers if is_one else _followed(answers, len(paths)), show=is_one)
+        failed, kept = _told(options, answers if is_one else _followed(answers, len(paths)), show=is_one)
+    if kept:
+        formats.write(kept, options.timelines)   # the table has its name by now, whatever a format cannot hold
     if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
@@ -80,6 +84,17 @@ def _check(options: argparse.Namespace) -> None:
                          "Give --timelines another name.")
 
 
+def _check_turns(turns: str, paths: Sequence[str | os.PathLike]) -> None:
+    """Raises: ValueError where the file names some turns so that they could be of several recordings."""
+    whole = {os.path.normpath(path) for path in paths}
+    for name in formats.read_spans(turns):
+        if os.path.normpath(name) not in whole:
+            called = [os.fspath(path) for path in map(Path, paths) if name in (path.name, path.stem)]
+            if len(called) > 1:
+                raise ValueError(f"{turns} has turns of {name}, and {datadir.few(called)} are called so. Name them by "
+                                 "path there, or score them one by one.")
+
+
 def _voices(options: argparse.Namespace) -> dict[str, str]:
     """--enroll as {speaker: recordings}. Raises: ValueError for a speaker that --turns does not name."""
     voices = {}
@@ -96,11 +111,14 @@ def _voices(options: argparse.Namespace) -> dict[str, str]:
     return voices
 
 
-def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> list[tuple[str, str]]:
-    """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored."""
+def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tuple[list[tuple[str, str]], list]:
+    """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored, and the
+    answers to write timelines of."""
     decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
-    voices = [options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
+    speakers = options.turns and os.path.join(os.path.dirname(options.turns), "utt2spk")   # beside Kaldi's segments
+    voices = [options.turns, speakers if speakers and os.path.isfile(speakers) else None, options.baseline,
+              *(voice.partition("=")[2] for voice in options.enroll)]
     if any(voices):
         decided["contents"] = [scores.content(path) for path in voices if path]
     with scores.growing(
@@ -110,7 +128,7 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> lis
         if table.done == len(paths):
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
                   file=sys.stderr)
-            return table.failed
+            return table.failed, []
         known = sum(os.fspath(path) in table.kept for path in paths[table.done :])
         if table.done or known:
             print(f"{options.output}: going on after {table.done + known} of {len(paths)} recordings", file=sys.stderr)
@@ -122,12 +140,12 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> lis
                     yield answer
                 table.settle(paths[: table.done + len(chunk)])
 
-        _told(options, _followed(settled(), len(paths), table.done + known), show=False)
-        return table.failed
+        _, kept = _told(options, _followed(settled(), len(paths), table.done + known), show=False)
+        return table.failed, kept
 
 
-def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> list[tuple[str, str]]:
-    """Take all answers: show them, write their timelines, as asked; (name, reason) of what could not be scored."""
+def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> tuple[list[tuple[str, str]], list]:
+    """Take all answers and show them; (name, reason) of what could not be scored, and those to write timelines of."""
     failed, kept = [], []
     for answer in answers:
         if isinstance(answer, FileError):
@@ -137,9 +155,7 @@ def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> list[tu
             kept.append(answer)
         if show:
             print(_readable(answer))
-    if options.timelines:
-        formats.write(kept, options.timelines)
-    return failed
+    return failed, kept
 
 
 def listen(options: argparse.Namespace) -> None:
@@ -247,14 +263,15 @@ def _piped(options: argparse.Namespace, analyzer) -> Iterator:
 
 def _by_turns(analyzer, paths: list, turns: str, speaker: str | None) -> Iterator:
     """An answer for each path, to the turns that the file tells of it by path, name or stem."""
-    spans = formats.read_spans(turns)
-    for path in map(Path, paths):
-        own = next((spans[key] for key in (str(path), path.name, path.stem) if key in spans), None)
+    spans = {os.path.normpath(name): own for name, own in formats.read_spans(turns).items()}
+    for path in paths:
+        keys = os.path.normpath(path), Path(path).name, Path(path).stem
+        own = next((spans[key] for key in keys if key in spans), None)
         try:
             yield analyzer.analyze(path, spans=own, speaker=speaker) if own else FileError(
-                str(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
+                os.fspath(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
         except audio.AudioError as error:
-            yield FileError(str(path), f"{error.reason}. {error.remedy}")
+            yield FileError(os.fspath(path), f"{error.reason}. {error.remedy}")
 
 
 def _moment(steps: list, labels: Sequence[str]) -> str:
@@ -269,12 +286,14 @@ def _moment(steps: list, labels: Sequence[str]) -> str:
 
 def _followed(answers: Iterator, total: int, done: int = 0) -> Iterator:
     """The answers, with progress shown; then how many there were and how fast. done: of the total, before."""
-    seconds, scored, started = 0.0, 0, time.monotonic()
+    seconds, started = 0.0, time.monotonic()
+    scored, last = 0, None
     with _bar(total, done) as bar:
         for answer in answers:
-            if not isinstance(answer, FileError):
+            is_new, last = answer.name != last, answer.name   # not another channel of it
+            if is_new and not isinstance(answer, FileError):
                 seconds, scored = seconds + answer.duration_seconds, scored + 1
-            if bar is not None:
+            if is_new and bar is not None:
                 bar.set_postfix_str(f"{seconds / (time.monotonic() - started):.0f} s of audio per s", refresh=False)
                 bar.update()
             yield answer
@@ -313,9 +332,10 @@ def _found(directory: str) -> list[Path]:
 
 
 def _tell(failed: Sequence[tuple[str, str]], total: int) -> int:
-    """Name the recordings that failed; the exit code."""
+    """Name the recordings that failed; the exit code. A recording whose channels failed alike is named once."""
+    failed = list(dict.fromkeys(failed))
     if failed:
-        print(f"{len(failed)} of {total} recordings could not be scored:", file=sys.stderr)
+        print(f"{len({name for name, _ in failed})} of {total} recordings could not be scored:", file=sys.stderr)
         for name, reason in failed:
             print(f"  {printable(name)}: {reason}", file=sys.stderr)
     return 1 if failed else 0

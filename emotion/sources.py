@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import audio
+from .decoder import rewound
 from .windows import Recording
 
 LONGEST_PATH = 4096   # bytes
@@ -21,7 +22,7 @@ def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
 
     Raises: TypeError for what is neither a recording nor several.
     """
-    if isinstance(source, (str, os.PathLike)) and os.fspath(source) and Path(source).is_dir():
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         return ((path, "") for path in audio.find(source)), False
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], int) and np.ndim(source[0]):
         raise TypeError("an array and its rate are two arguments, not a pair. Call analyze(waveform, sample_rate).")
@@ -49,13 +50,17 @@ def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separ
     """
     def blocks(channel: int | None = None) -> Iterable[np.ndarray]:
         if is_file(source):
-            return audio.blocks(source, rate, channel=channel)
+            return audio.blocks(opened(), rate, channel=channel)
+        if not _is_array(source):
+            reason = f"{source!r:.80} of type {type(source).__name__} is no recording"
+            raise audio.AudioError(name, reason, "Give a path, an open file or an array in its place")
         return [audio.from_array(source, given(sample_rate), rate, name, channel)]
 
     if is_file(source):
         name = name_of(source)
+    opened = for_each_reader(source) if separate else lambda: source
     if separate:
-        for k in range(1, _num_channels(source) + 1):
+        for k in range(1, _num_channels(opened()) + 1):
             yield Recording(name, partial(blocks, channel=k), channel=k)
     else:
         yield Recording(name, blocks)
@@ -63,6 +68,24 @@ def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separ
 
 def is_file(source: Any) -> bool:
     return isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read")
+
+
+def for_each_reader(source: Any) -> Callable[[], Any]:
+    """What is to be heard, again and again and at once: of an open file, each who asks gets one of their own."""
+    if not hasattr(source, "read"):
+        return lambda: source
+    name = name_of(source)
+    try:
+        content = rewound(source, name).read()
+    except audio.AudioError:
+        return lambda: source   # reading it will say why
+
+    def copy() -> io.BytesIO:
+        file = io.BytesIO(content)
+        file.name = name    # whose ending chooses the decoder
+        return file
+
+    return copy
 
 
 def is_numbers(source: list | tuple) -> bool:
@@ -84,7 +107,7 @@ def given(sample_rate: int | None) -> int:
 
 def _num_channels(source: Any) -> int:
     if not is_file(source):
-        return 1 if np.ndim(source) < 2 else min(np.shape(source))
+        return max(1, min(np.shape(source))) if _is_array(source) and np.ndim(source) > 1 else 1
     try:
         return audio.num_channels(source)
     except audio.AudioError:

@@ -157,6 +157,7 @@ def segment(
     """
     before = 0.0 if first_seconds is None else first_seconds - step_seconds / 2  # where the first step begins
     inside = max(1, math.ceil((duration_seconds - before - 0.001) / step_seconds))  # times are told in milliseconds
+    inside = min(inside, len(probabilities))
     width, fewest = round(config.smoothing_seconds / step_seconds), config.shortest_seconds / step_seconds
     segments = []
     for first, last in [(0, len(probabilities))] if stretches is None else stretches:

@@ -151,8 +151,8 @@ each_fold() {
   for k in $ks; do
     dir=$root/fold$k/seed$seed arguments=()
     for argument in "$@"; do
-      argument=${argument/#@data/$data/fold$k}
-      argument=${argument/#@exp/$dir}
+      argument=${argument/#@data/"$data/fold$k"}   # quoted: bash 5.2 would fill in what matched for &
+      argument=${argument/#@exp/"$dir"}
       argument=${argument//@fold/fold$k}
       arguments+=("${argument//@seed/seed$seed}")
     done

@@ -23,15 +23,15 @@ MOST = 5
 def deal(utterances: list[datadir.Utterance]) -> list[list[str]]:
     """The speakers of each fold: the one with most utterances first, each to the fold that lacks it most.
 
-    Raises: DataError for fewer than three speakers: train, valid and test need one each.
+    Raises: DataError for fewer than four speakers: one tests, one validates, and one alone would teach its own voice.
     """
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     sexes = {}
     for u in utterances:
         counts[u.speaker][u.emotion] += 1
         sexes[u.speaker] = u.sex
-    if len(counts) < 3:
-        raise datadir.DataError(f"{len(counts)} speakers are too few: one must train, one validate and one test. Add "
+    if len(counts) < 4:
+        raise datadir.DataError(f"{len(counts)} speakers are too few: two must train, one validate and one test. Add "
                                 "speakers, or score them with a model of another corpus: emotion evaluate MODEL DATA.")
     weights = {speaker: Counter(emotions) for speaker, emotions in counts.items()}
     for speaker, sex in sexes.items():

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def test_the_planted_temperature_is_found(planted):
 def test_the_fit_is_the_lowest_point_of_a_fine_grid():
     logits, targets = sample(n=50, planted=2.0)
     grid = torch.logspace(-1.3, 1.3, 2000, dtype=torch.float64)
-    nll = [torch.nn.functional.cross_entropy(logits.double() / temperature, targets) for temperature in grid]
+    nll = [torch.nn.functional.cross_entropy(logits.double() / temperature, targets, label_smoothing=1 / 52)
+           for temperature in grid]
     lowest = grid[torch.stack(nll).argmin()].item()
     assert fit_temperature(logits, targets) == pytest.approx(lowest, rel=0.002)
 
@@ -56,9 +58,13 @@ def test_adding_a_constant_to_all_classes_changes_nothing():
     assert fit_temperature(shifted, targets) == pytest.approx(fit_temperature(logits, targets))
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_perfectly_separable_logits_give_the_lower_bound(scale):
-    assert fit_temperature(scale * torch.eye(4), torch.arange(4)) == 0.05
+@pytest.mark.parametrize("utterances", [4, 40, 400])
+def test_answers_that_are_all_right_are_as_sure_as_so_many_can_tell(utterances):
+    """By the rule of Platt, as if one more had been wrong: else an easy speaker would make all answers certain."""
+    logits, targets = torch.eye(4).repeat(utterances // 4, 1), torch.arange(4).repeat(utterances // 4)
+    calibration = Calibration(utterance=fit_temperature(logits, targets))
+    expected = 1 - 0.75 / (utterances + 2)
+    assert calibration.apply_utterance(logits).max(dim=1).values.tolist() == pytest.approx([expected] * utterances)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
@@ -70,8 +76,8 @@ def test_equal_logits_say_nothing_and_give_one():
     assert fit_temperature(torch.full((5, 3), 7.0), torch.tensor([0, 1, 2, 0, 1])) == 1.0
 
 
-def test_a_single_utterance_gives_a_bound():
-    assert fit_temperature(torch.tensor([[2.0, 1.0]]), torch.tensor([0])) == 0.05
+def test_a_single_utterance_tells_little():
+    assert fit_temperature(torch.tensor([[2.0, 1.0]]), torch.tensor([0])) == pytest.approx(1 / math.log(5))
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 20.0])

@@ -101,7 +101,7 @@ def test_a_table_that_is_whole_is_not_scored_again_and_one_of_more_recordings_go
     assert "scored 3 recordings" in capsys.readouterr().err
     assert [main(command), (tmp_path / "scores.csv").read_bytes()] == first
     said = capsys.readouterr().err
-    assert "is whole: 5 recordings" in said and "2 of 5 recordings could not be scored" in said
+    assert "going on after 3 of 5 recordings" in said and "2 of 5 recordings could not be scored" in said
     record(calls / "bb.wav")   # between the others; what failed is tried again
     assert main(command) == 1
     said = capsys.readouterr().err
@@ -286,7 +286,8 @@ def test_each_channel_is_answered_where_that_is_asked(model, tmp_path, capsys):
     soundfile.write(tmp_path / "two.wav", noise, 16_000)
     out = tmp_path / "scores.jsonl"
     command = ["score", str(tmp_path / "two.wav"), "--model", model, "-o", str(out), "--channels", "separate"]
-    assert main(command) == 0 and "scored 2 recordings" in capsys.readouterr().err
+    assert main(command) == 0 and "scored 1 recordings" in capsys.readouterr().err
+    assert main(command) == 0 and "is whole: 1 recordings" in capsys.readouterr().err
     assert [json.loads(line)["channel"] for line in out.read_text().splitlines()] == [1, 2]
     assert main([*command[:4], "--channels", "separate"]) == 0
     assert "two.wav, channel 2  (0.60 s)" in capsys.readouterr().out
@@ -395,6 +396,10 @@ def test_split_writes_the_folds_of_its_file(tmp_path, options, folds):
     out = tmp_path / "out"
     assert main(["data", "split", corpus(tmp_path / "data"), str(split), str(out), *options]) == 0
     assert {path.name for path in out.iterdir()} == {f"fold{k}" for k in folds}
+    (out / "fold3/test").mkdir(parents=True)   # of an earlier split, which had more
+    (out / ".backup/fold3/of another before").mkdir(parents=True)
+    assert main(["data", "split", str(tmp_path / "data"), str(split), str(out), *options]) == 0
+    assert (out / "fold3").exists() == bool(options) and (out / ".backup/fold3/test").exists() != bool(options)
     for part, speakers in {"train": {"m2"}, "valid": {"m1"}, "test": {"m3", "m4"}}.items():
         assert {utterance.speaker for utterance in datadir.read(out / "fold2" / part)} == speakers
 

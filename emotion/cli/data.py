@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +98,14 @@ def _split(options: argparse.Namespace) -> None:
             for name, part in parts.items():
                 datadir.write(Path(options.out, f"fold{k}", name), part)
             print(f"fold {k}: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
+    for k in itertools.count(len(folds) + 1):   # of an earlier split, which had more
+        if options.fold is not None or not (stale := Path(options.out, f"fold{k}")).is_dir():
+            break
+        backup = Path(options.out, ".backup", stale.name)
+        shutil.rmtree(backup, ignore_errors=True)
+        backup.parent.mkdir(exist_ok=True)
+        stale.rename(backup)
+        print(f"{stale} is of another split: it is in {backup} now", file=sys.stderr)
 
 
 def _combine(options: argparse.Namespace) -> None:

@@ -54,22 +54,24 @@ def train(
     srun started them, else one. The first process alone writes; the others start from the same command.
     Raises: BusyError where another training is at work in exp_dir; DataError where the two share a speaker or a
     recording, init or a teacher was trained on a validation speaker, or the training data lack a class or a second
-    speaker; SettingError where the folder holds an unfinished training with other settings.
+    speaker; SettingError where the folder holds a training with other settings or of other utterances.
     """
     exp_dir = Path(exp_dir)
     model_path = exp_dir / checkpoint.FILE_NAME
     processes = processes_of(devices, nodes)
     lightning.seed_everything(seed, verbose=False)
     options = {key: value for key, value in config.model.items() if key != "name"}
-    emotions = [u.emotion for u in datadir.read(train_dir)] if config.scheme == labels.OWN else ()
+    tables = {"train": datadir.read(train_dir), "valid": datadir.read(valid_dir)}
+    emotions = [u.emotion for u in tables["train"]] if config.scheme == labels.OWN else ()
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme, emotions))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
     source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or ""),
-              "teachers": [str(teacher) for teacher in teachers]}
+              "teachers": [str(teacher) for teacher in teachers],
+              "utterances": {name: _told_of(utterances) for name, utterances in tables.items()}}
     if model_path.exists():
+        _refuse_other(resolved, source, exp_dir)
         if processes.is_first:
             log.info("%s stands: training is done, skipped", model_path)
-            _tell_if_other(resolved, source, exp_dir)
         return model_path
     place = processes.place(device)
     with _quiet(processes.is_first):
@@ -199,22 +201,41 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
     return ((1 - share) * train_set.distributions(config.fit.vote_weight) + share * mean).float()
 
 
-def _tell_if_other(config: Config, source: dict, exp_dir: Path) -> None:
-    """A warning where the finished training was not the one that is asked for."""
+def _told_of(utterances: Sequence[datadir.Utterance]) -> str:
+    """Changes with what is learnt of utterances, not with where their recordings lie."""
+    return datadir.digest([replace(u, wav="-", duration_seconds=None) for u in utterances])
+
+
+def _refuse_other(config: Config, source: dict, exp_dir: Path) -> None:
+    """Raises: SettingError where the finished training was not the one that is asked for."""
     try:
         begun = json.loads((exp_dir / "origin.json").read_text())
-        same = settings.read(exp_dir / "config.yaml") == config
+        before = _flat(settings.read(exp_dir / "config.yaml"))
     except (OSError, ValueError):  # only the model is left, or settings of an older version
         return
-    other = [key for key in source if not _same(key, begun.get(key, source[key]), source[key])]
-    other += [] if same else ["settings"]
+    other = _differing(begun, source) + [key for key, value in _flat(config).items() if before.get(key, value) != value]
     if other:
-        log.warning("%s was trained with other %s: for these give another --exp", exp_dir, ", ".join(other))
+        raise settings.SettingError(
+            f"{exp_dir} holds a model that was trained with other {datadir.few(other)}, and would pass for the one "
+            "that is asked for. Give another --exp, or remove the folder."
+        )
 
 
-def _same(key: str, one: Any, other: Any) -> bool:
-    """Whether two values of origin.json are the same; folders are, however they are spelt."""
-    return one == other or key in ("train", "valid") and os.path.realpath(one) == os.path.realpath(other)
+def _flat(config: Config) -> dict[str, Any]:
+    """Settings by names such as fit.clip; those of the network are one."""
+    flat: dict[str, Any] = {}
+    for part, values in settings.to_plain(config).items():
+        flat |= {part: values} if part in ("scheme", "model") else {f"{part}.{k}": v for k, v in values.items()}
+    return flat
+
+
+def _differing(begun: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
+    """What of origin.json is another; files and folders are the same however they are spelt."""
+    def real(value: Any) -> Any:
+        return os.path.realpath(value) if isinstance(value, str) and value else value
+
+    return [key for key, now in source.items() if key in begun and begun[key] != now and not (
+        isinstance(now, list) and list(map(real, begun[key])) == list(map(real, now)) or real(begun[key]) == real(now))]
 
 
 def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
@@ -232,8 +253,8 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
 
     if (exp_dir / "checkpoints" / "last.ckpt").exists():
         begun = json.loads(source.read_text())
-        other = [key for key in ("seed", "train", "valid", "ancestors") if key in begun and not _same(
-            key, begun[key], origin[key])]
+        made_of = ("seed", "train", "valid", "utterances", "init", "teachers", "ancestors")
+        other = _differing(begun, {key: origin[key] for key in made_of})
         if lasting(settings.read(written)) != lasting(config):
             other.append("settings")
         if other:

@@ -55,7 +55,7 @@ class System(lightning.LightningModule):
         self.model, self.frontend = channels_last(checkpoint.model), checkpoint.frontend
         self.average = None
         if fit.averaging != "none":
-            mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else None
+            mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else plain_average
             self.average = channels_last(Average(self.model, multi_avg_fn=mean, use_buffers=True))
             self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
@@ -282,15 +282,24 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
     Source: Tarvainen and Valpola 2017, Mean teachers are better role models (the moving average of weights).
     """
-    @torch.no_grad()
     def update(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-        now = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
-        for average, value in zip(averages, current):
-            if average.is_floating_point():
-                average.lerp_(value, now)
-            else:
-                average.copy_(value)   # batch norm's count of batches
+        approach(averages, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
     return update
+
+
+def plain_average(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+    """What AveragedModel does with each epoch's weights; PyTorch's own cannot average batch norm's counts on a GPU."""
+    approach(averages, current, 1 / (1 + int(steps)))
+
+
+@torch.no_grad()
+def approach(averages: Sequence[Tensor], current: Sequence[Tensor], share: float) -> None:
+    """Move averages by that share of the way to the current values."""
+    for average, value in zip(averages, current):
+        if average.is_floating_point():
+            average.lerp_(value, share)
+        else:
+            average.copy_(value)   # batch norm's count of batches
 
 
 def selection(valid: Recordings) -> tuple[str, Literal["min", "max"]]:

@@ -158,6 +158,8 @@ def meld(folder):
                           '"00:16:16,059"', '"00:16:21,731"'))
             sound(home / clips / f"dia0_utt{i}.wav")
         if part == "train":
+            lines.append((98, "a part", '"Dr. Drake Remoray"', "joy", "x", 0, 98, 2, 20, '"0"', '"1"'))
+            sound(home / clips / "dia0_utt98.wav")
             lines.append((99, "broken", "Joey", "neutral", "neutral", 125, 3, 1, 1, '"0"', '"1"'))
             (home / clips / "dia125_utt3.wav").write_bytes(b"broken")
         table(home / ("train" if part == "train" else "") / f"{part}_sent_emo.csv", head, *lines)
@@ -170,7 +172,7 @@ def msp_podcast(folder):
     rows = [   # podcast, label, activation, valence, dominance, speaker, sex, part
         ("0001", "N", 4.0, 4.0, 4.0, "1", "Male", "Train"), ("0001", "A", 7.0, 1.0, 5.5, "1", "Male", "Train"),
         ("0002", "H", 5.0, 6.0, 4.0, "2", "Female", "Train"), ("0002", "X", 3.0, 4.0, 4.0, "2", "Female", "Train"),
-        ("0003", "S", 2.0, 2.0, 3.0, "Unknown", "Unknown", "Train"),
+        ("0003", "S", 2.0, 2.0, 3.0, "Unknown", "Female", "Train"),
         ("0004", "A", 6.0, 2.0, 5.0, "4", "Female", "Development"),
         ("0004", "N", 4.0, 4.0, 4.0, "4", "Female", "Train"),   # of two parts
         ("0005", "S", 2.0, 2.0, 3.0, "5", "Male", "Test1"), ("0005", "C", 4.0, 2.0, 5.0, "5", "Male", "Test1"),

@@ -413,6 +413,11 @@ def test_every_fold_is_trained_calibrated_and_evaluated_on_its_own_speakers(reci
     assert sorted(log.name for log in logs.iterdir()) == ["calibrate.log", "evaluate.log", "train.log"]
 
 
+def test_a_folder_of_any_name_arrives(recipes):
+    assert recipes("emodb", "--stage", "2", "--stop-stage", "2", "--fold", "1", "--exp", "R&D exp").returncode == 0
+    assert "--exp R&D exp/serial/loso10/fold1/seed1 --seed 1" in recipes.calls()[0]
+
+
 def test_every_option_of_a_recipe_arrives(recipes, tmp_path):
     options = "--stage 2 --stop_stage 3 --fold 2 --seed 7 --nj 2 --device cuda --devices 4 --nodes 3 --exp e"
     files = "--conf a/b.yaml --split x/other.yaml"
@@ -525,9 +530,9 @@ def test_a_python_without_emotion_is_told_with_the_remedy(recipes, tmp_path):
 
 
 def small_corpus(folder, name, emotions):
-    """A data directory of three speakers, each with a noise of each emotion."""
+    """A data directory of four speakers, each with a noise of each emotion."""
     utterances = []
-    for k, (speaker, emotion) in enumerate((f"{name}{n}", emotion) for n in range(3) for emotion in emotions):
+    for k, (speaker, emotion) in enumerate((f"{name}{n}", emotion) for n in range(4) for emotion in emotions):
         wav = folder / f"{speaker}-{emotion}.wav"
         wav.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(wav, np.random.default_rng(100 * ord(name) + k).uniform(-0.1, 0.1, 8000), 16000)

@@ -44,6 +44,7 @@ def miniature(tmp_path):
     ("iemocap", "iemocapSes05M-Ses05M_script01_1b_M002", "iemocapSes05M", "unknown", "m"),
     ("meld", "meldMr_Heckles-train-dia0_utt6", "meldMr_Heckles", "happiness", None),
     ("meld", "meldRoss-test-dia0_utt5", "meldRoss", "neutral", "m"),
+    ("meld", "meldJoey-train-dia0_utt98", "meldJoey", "happiness", "m"),   # who plays a doctor there
     ("msp_podcast", "msp2-MSP-PODCAST_0002_0003", "msp2", "unknown", "f"),
 ])
 def test_the_published_layout_tells_who_speaks_and_how(recipe, utterance, speaker, emotion, sex, miniature):
@@ -54,7 +55,7 @@ def test_the_published_layout_tells_who_speaks_and_how(recipe, utterance, speake
 @pytest.mark.parametrize("recipe", MINIATURES)
 def test_nothing_of_a_miniature_is_missed_and_nothing_counted_twice(recipe, miniature, capsys):
     expected = {"savee": 28, "emovo": 30, "casia": 24, "jl_corpus": 24, "esd": 40, "shemo": 24, "urdu": 33, "tess": 13,
-                "cremad": 93, "iemocap": 30, "meld": 30, "msp_podcast": 7}
+                "cremad": 93, "iemocap": 30, "meld": 31, "msp_podcast": 7}
     folder = miniature(recipe)
     assert len(CORPORA[recipe].utterances(folder)) == len(CORPORA[recipe].utterances(folder.parent)) == expected[recipe]
     assert "warning" not in capsys.readouterr().err
@@ -139,7 +140,7 @@ def test_meld_keeps_clips_of_one_name_in_three_parts_apart_and_leaves_out_severa
     miniature, tmp_path, capsys,
 ):
     found = CORPORA["meld"].utterances(miniature("meld"))
-    assert Counter(u.id.split("-")[1] for u in found) == {"train": 10, "dev": 10, "test": 10}
+    assert Counter(u.id.split("-")[1] for u in found) == {"train": 11, "dev": 10, "test": 10}
     CORPORA["meld"].write(tmp_path / "data", found)
     assert {u.speaker for u in datadir.read(tmp_path / "data")} == {f"meld{name}" for name in (*FRIENDS, "Mr_Heckles")}
     assert "9 utterances of several people at once" in capsys.readouterr().out

@@ -200,7 +200,7 @@ def people(number, emotions=("anger", "calm"), each=3):
             for n in range(number) for emotion in emotions for i in range(each)]
 
 
-@pytest.mark.parametrize("number", [3, 4, 5, 10, 23])
+@pytest.mark.parametrize("number", [4, 5, 10, 23])
 def test_every_speaker_is_dealt_once_and_no_fold_is_empty(number):
     dealt = folds.deal(people(number))
     assert len(dealt) == min(5, number) and all(dealt)
@@ -219,9 +219,9 @@ def test_folds_are_as_alike_in_sexes_and_emotions_as_may_be_and_the_same_each_ti
     assert folds.deal(everybody) == folds.deal(reversed(everybody))
 
 
-def test_two_speakers_are_too_few():
-    with pytest.raises(DataError, match="2 speakers are too few: one must train, one validate and one test"):
-        folds.deal(people(2))
+def test_three_speakers_are_too_few():
+    with pytest.raises(DataError, match="3 speakers are too few: two must train, one validate and one test"):
+        folds.deal(people(3))
 
 
 def test_a_made_split_is_read_like_a_published_one(tmp_path):

@@ -171,7 +171,7 @@ def test_a_finished_training_is_skipped(train, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     model, _ = train(tmp_path, max_epochs=1)
     monkeypatch.setattr(audio, "read", None)   # no recording is opened
-    again, _ = train(tmp_path, max_epochs=5)
+    again, _ = train(tmp_path, max_epochs=1)
     assert again.fingerprint == model.fingerprint and "training is done, skipped" in caplog.text
 
 
@@ -211,23 +211,35 @@ def test_an_unfinished_training_is_not_gone_on_with_under_other_settings(train, 
 def test_an_unfinished_training_is_not_gone_on_with_from_another_start(train, tmp_path, parent):
     train(tmp_path, max_epochs=1, init=parent[0])
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(SettingError, match="with other ancestors"):   # else its speakers would be forgotten
+    with pytest.raises(SettingError, match="with other init, ancestors"):   # else its speakers would be forgotten
         train(tmp_path, max_epochs=2)
+    with pytest.raises(SettingError, match="with other init, teachers"):
+        train(tmp_path, max_epochs=2, teachers=[parent[0]])
 
 
-def test_a_finished_training_with_other_settings_is_told_of(train, quick, tmp_path, caplog):
-    train(tmp_path, max_epochs=1)
-    caplog.clear()
-    train(tmp_path, max_epochs=1)
-    assert "was trained with other" not in caplog.text
-    train(tmp_path, max_epochs=1, learning_rate=0.5, seed=2)
-    assert "was trained with other seed, settings: for these give another --exp" in caplog.text
-    caplog.clear()
-    train(tmp_path, replace(quick, model={**quick.model, "se": True}), max_epochs=1)
-    assert "was trained with other settings" in caplog.text
-    caplog.clear()
-    train(tmp_path, max_epochs=1, teachers=[tmp_path / "model.safetensors"])
-    assert "was trained with other teachers" in caplog.text
+def test_a_finished_training_does_not_pass_for_another(train, quick, corpus, tmp_path):
+    exp, data = tmp_path / "exp", tmp_path / "data"
+    shutil.copytree(corpus, data)
+    train(exp, max_epochs=1, data=data)
+    train(exp, max_epochs=1, data=data)
+    with pytest.raises(SettingError, match=r"trained with other fit.learning_rate, seed, .*Give another --exp"):
+        train(exp, max_epochs=1, data=data, learning_rate=0.5, seed=2)
+    with pytest.raises(SettingError, match="with other model,"):
+        train(exp, replace(quick, model={**quick.model, "se": True}), max_epochs=1, data=data)
+    with pytest.raises(SettingError, match="with other teachers,"):
+        train(exp, max_epochs=1, data=data, teachers=[exp / "model.safetensors"])
+    datadir.write(data / "train", datadir.read(data / "train")[:-1])
+    with pytest.raises(SettingError, match="with other utterances,"):
+        train(exp, max_epochs=1, data=data)
+
+
+def test_recordings_may_be_elsewhere_by_now(train, corpus, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(corpus, data)
+    train(tmp_path / "exp", max_epochs=1, data=data)
+    moved = [replace(u, wav=f"elsewhere/{u.id}.wav") for u in datadir.read(data / "valid")]
+    datadir.write(data / "valid", moved)
+    train(tmp_path / "exp", max_epochs=1, data=data)   # it stands: nothing is read
 
 
 def test_a_training_goes_on_however_its_folders_are_spelt(train, corpus, tmp_path):

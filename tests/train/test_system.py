@@ -175,6 +175,14 @@ def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, mo
     torch.testing.assert_close(model.model.head.classifier.bias.detach(), first)
 
 
+def test_counts_are_copied_where_weights_are_averaged():
+    """PyTorch's own average of buffers ends in an error at batch norm's count of batches, on a GPU."""
+    weights, counts = torch.tensor([1.0, 2.0]), torch.tensor(7)
+    system.plain_average([weights, counts], [torch.tensor([4.0, 5.0]), torch.tensor(9)], 2)
+    torch.testing.assert_close(weights, torch.tensor([2.0, 3.0]))
+    assert counts.dtype == torch.int64 and int(counts) == 9
+
+
 def test_swa_is_the_mean_of_the_last_epochs(train, tmp_path, monkeypatch, uars):
     uars(0.1, 0.2, 0.3, 0.4)   # the last epoch is the best
     seen, end = [], System.on_validation_epoch_end

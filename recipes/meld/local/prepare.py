@@ -19,6 +19,9 @@ from emotion import datadir  # noqa: E402
 
 PARTS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 MEN, WOMEN = {"Chandler", "Joey", "Ross"}, {"Monica", "Phoebe", "Rachel"}
+ROLES = {   # of one actor: the twin sister, and parts that a character plays
+    "Ursula": "Phoebe", "Dr. Drake Remoray": "Joey", "Drake": "Joey", "Dr. Stryker Ramoray": "Joey",
+}
 SEVERAL = re.compile(r"\band\b|[,/&]|\b(?:all|both|everyone|everybody|guys|girls|crowd)\b", re.IGNORECASE)
 
 
@@ -30,8 +33,9 @@ class Meld(Corpus):
             table = self.find_table(directory, f"{part}_sent_emo.csv")
             for line in read_lines(table, ("Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")):
                 name = f"{part}/dia{line['Dialogue_ID']}_utt{line['Utterance_ID']}"
-                sex = "m" if line["Speaker"] in MEN else "f" if line["Speaker"] in WOMEN else None
-                spoken[name] = Spoken(name, speaker_id(line["Speaker"]), line["Emotion"].lower(), sex)
+                speaker = ROLES.get(line["Speaker"], line["Speaker"])
+                sex = "m" if speaker in MEN else "f" if speaker in WOMEN else None
+                spoken[name] = Spoken(name, speaker_id(speaker), line["Emotion"].lower(), sex)
         folders = {folder: part for part, folder in PARTS.items()}
 
         def tell(path: Path) -> Spoken | None:

@@ -49,11 +49,11 @@ class MspPodcast(Corpus):
             elif part_of.get(speaker, part) != part:
                 left["of speakers who are in another part too"] += 1
             else:
+                sex = SEXES.get(line["Gender"].lower())
                 if nobody(speaker):
-                    speaker = f"unknown{name.split('_')[1]}"   # by podcast
+                    speaker, sex = f"unknown{name.split('_')[1]}", None   # by podcast; they may be several
                 self.parts[self.prefix + speaker] = part
                 ratings = {key: rescaled(float(line[column]), *SCALE) for key, column in RATINGS.items()}
-                sex = SEXES.get(line["Gender"].lower())
                 spoken[name] = Spoken(name, speaker, line["EmoClass"], sex, votes.get(line["FileName"], {}), ratings)
         for reason, count in left.items():
             print(f"{count} recordings {reason} are left out")
