@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import math
 import tracemalloc
 from pathlib import Path
@@ -108,6 +109,13 @@ def test_a_list_is_answered_in_order_with_a_file_error_in_the_place_of_a_bad_one
     assert answers[0] == FileError(str(bad), "no such file. Relative paths start at the working directory.")
     assert [answer.name for answer in answers[1:]] == [str(good)] * 2
     assert small.analyze([]) == []
+
+
+def test_what_is_no_recording_has_its_error_in_a_list(small, tmp_path):
+    good = saved(tmp_path / "good.wav", noise(0.6))
+    answers = small.analyze([good, None, math.nan, good, "x" * 300 + ".wav"])
+    assert [type(answer) for answer in answers] == [Timeline, FileError, FileError, Timeline, FileError]
+    assert answers[1].name == "array 1" and "None of type NoneType is no recording. Give a path" in answers[1].reason
 
 
 @pytest.mark.parametrize("several", [tuple, set, np.array, lambda paths: dict.fromkeys(paths).keys()])
@@ -552,6 +560,50 @@ def test_spans_are_answered_as_utterances_by_themselves(small, tmp_path):
         assert answer.probabilities == pytest.approx(expected, abs=1e-5)
         assert answer.duration_seconds == 3.0 and len(answer.step_times) == len(answer.step_probabilities)
         assert answer.step_times[0] == pytest.approx(0.25 + 0.03)
+
+
+class Pipe(io.RawIOBase):
+    """What cannot be read twice."""
+
+    def __init__(self, content: bytes):
+        self.read = io.BytesIO(content).read
+
+
+@pytest.mark.parametrize("opened", [io.BytesIO, Pipe])
+def test_an_open_file_is_read_apart_by_all_who_ask_for_a_part_of_it(tiny, tmp_path, opened):
+    path = tmp_path / "two.wav"
+    soundfile.write(path, np.stack([noise(20.0, 1), noise(20.0, 2)], axis=1), RATE)
+    analyzer, content = Analyzer(tiny, "cpu", threads=4), path.read_bytes()
+    expected, found = (analyzer.analyze(source, channels="separate") for source in (path, opened(content)))
+    spans = [Span(i, i + 2.5) for i in range(17)]
+    expected += [analyzer.analyze(path, spans=spans)]
+    found += [analyzer.analyze(opened(content), spans=spans)]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one.step_probabilities, other.step_probabilities, atol=1e-5)
+
+
+def test_turns_without_speech_neither_flag_a_recording_nor_count_in_it(tiny, voice):
+    tiny.model.head.classifier.weight.data *= 100   # turns differ
+    analyzer, seconds = Analyzer(tiny, "cpu"), len(voice) / RATE
+    waveform = np.concatenate([voice, np.zeros(5 * RATE, np.float32)])
+    spoken, short, silent = Span(0.0, seconds), Span(0.5, 0.58), Span(seconds + 1, seconds + 4)
+    alone = analyzer.analyze(waveform, RATE, spans=[spoken])
+    assert alone.flags == ()
+    together = analyzer.analyze(waveform, RATE, spans=[spoken, silent])
+    assert together.flags == () and together.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+    assert analyzer.analyze(waveform, RATE, spans=[spoken, short]).flags == ()
+    assert analyzer.analyze(waveform, RATE, spans=[silent]).flags == ("no_speech", "silent")
+
+
+def test_times_are_plain_numbers_whatever_spans_are_made_of(small):
+    answer = small.analyze(noise(2.0), RATE, spans=[Span(np.float32(0), np.int64(1))])
+    assert json.loads(json.dumps(answer.to_dict()))["segments"][0]["end_seconds"] == 1.0
+
+
+@pytest.mark.parametrize("samples", range(16_000, 18_048, 128))
+def test_the_last_segment_ends_with_the_recording(tiny, samples):
+    answer = Analyzer(tiny, "cpu", speech=None).analyze(noise(samples / RATE), RATE)
+    assert answer.segments[-1].end_seconds == pytest.approx(samples / RATE, abs=0.0006)
 
 
 @pytest.mark.parametrize("ask, match", [

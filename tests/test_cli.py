@@ -313,6 +313,38 @@ def test_turns_that_are_given_are_answered_one_by_one(model, tmp_path, capsys):
     assert "Leave out --channels separate" in capsys.readouterr().err
 
 
+def test_turns_are_found_however_a_path_is_spelt_and_are_not_given_to_two(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        record(Path(folder, "a.wav"), seconds=2.0)
+    score = ["score", "./x/a.wav", "--model", model]
+    assert main([*score, "--timelines", "turns.csv", "-o", "one.csv"]) == 0
+    Path("turns.rttm").write_text("SPEAKER a 1 0 0.8 <NA> <NA> anna <NA> <NA>\n")
+    assert main([*score, "--turns", "turns.rttm", "-o", "two.csv"]) == 0
+    assert [row["path"] for name in ("one.csv", "two.csv") for row in csv.DictReader(open(name))] == ["./x/a.wav"] * 2
+    both = ["score", "x", "y", "--model", model, "--turns", "turns.rttm", "-o", "both.csv"]
+    assert main(both) == 1
+    assert "turns of a, and x/a.wav, y/a.wav are called so" in capsys.readouterr().err
+    Path("turns.rttm").write_text("SPEAKER x/../x/a.wav 1 0 0.8 <NA> <NA> anna <NA> <NA>\n"
+                                  "SPEAKER y/a.wav 1 0 0.8 <NA> <NA> bob <NA> <NA>\n")
+    assert main(both) == 0
+
+
+def test_a_table_is_whole_even_where_a_format_cannot_hold_its_timelines(model, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(scale=0.1, size=(32_000, 2)), 16_000)
+    command = ["score", str(tmp_path / "a.wav"), "--model", model, "--channels", "separate"]
+    assert main([*command, "-o", str(tmp_path / "s.csv"), "--timelines", str(tmp_path / "kaldi")]) == 1
+    assert "all channels" in capsys.readouterr().err and len((tmp_path / "s.csv").read_text().splitlines()) == 3
+
+
+def test_nothing_is_written_of_a_recording_that_could_not_be_read(model, tmp_path, capsys):
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    out = tmp_path / "bad.TextGrid"
+    assert main(["score", str(tmp_path / "bad.wav"), "--model", model, "--timelines", str(out)]) == 1
+    assert "not audio that libsndfile reads" in capsys.readouterr().err and not out.exists()
+
+
 def test_what_spoke_for_an_emotion_is_drawn(model, tmp_path, capsys):
     path, out = record(tmp_path / "a.wav"), tmp_path / "why.png"
     assert main(["explain", str(path), "--model", model, "-o", str(out), "--label", "fear"]) == 0

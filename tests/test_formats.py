@@ -245,6 +245,20 @@ def test_json_lines_hold_the_recordings_too(tmp_path):
         assert (found.label, found.confidence, found.duration_seconds) == ("anger", 0.5, 3662.0)
 
 
+def test_names_tell_whose_a_number_is_in_json_not_their_order(tmp_path):
+    path = tmp_path / "a.jsonl"
+    write(timeline(), path)
+    told, before = json.loads(path.read_text()), read(path)[0]
+    path.write_text(json.dumps(told | {"probabilities": dict(reversed(told["probabilities"].items()))}) + "\n")
+    (found,) = read(path)
+    assert found.labels == before.labels[::-1]
+    assert [part.probabilities for part in found.segments] == [part.probabilities[::-1] for part in before.segments]
+    told["segments"][0]["probabilities"] = {"x": 1.0}
+    path.write_text(json.dumps(told) + "\n")
+    with pytest.raises(FormatError, match=r"a.jsonl:1: a segment tells x, its recording .*Name the same in both"):
+        read(path)
+
+
 def test_a_recording_held_back_stays_unknown_in_json_lines(tmp_path):
     unsure = Timeline(**{**vars(timeline()), "unknown_below": 0.9})
     write(unsure, tmp_path / "a.jsonl")

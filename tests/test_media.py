@@ -51,6 +51,15 @@ def test_what_phones_and_browsers_record_is_read(tmp_path, ending):
     assert audio.find(tmp_path) == [path]
 
 
+@pytest.mark.parametrize("ending", [".webm", ".mkv", ".mka"])
+def test_a_recording_that_is_cut_is_refused(tmp_path, ending):
+    path = encoded(tmp_path / f"call{ending}", np.tile(tones(), 10), CONTAINERS[ending])
+    assert audio.duration(path) == pytest.approx(15.0, abs=0.1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match=r"cut: the header promises 15.0 s, \d\.\d s are there"):
+        audio.read(path, 16_000)
+
+
 def test_the_audio_of_a_film_is_heard(tmp_path):
     path = tmp_path / "film.mp4"
     with av.open(str(path), "w") as container:
