@@ -96,7 +96,7 @@ def _plot(options: argparse.Namespace) -> None:
         return _explain(argparse.Namespace(**vars(options), label=None, start=None, stop=None))
     analyzer = analyzer_of(options)
     waveform = audio.read(options.source, analyzer.sample_rate)
-    output = options.output or Path(options.source).with_suffix(".png").name
+    output = _picture(options, ".png")
     timeline = analyzer.analyze(options.source)
     hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
     plot.recording(
@@ -106,12 +106,18 @@ def _plot(options: argparse.Namespace) -> None:
     print(output)
 
 
+def _picture(options: argparse.Namespace, ending: str) -> str:
+    """The name to draw under: a picture without an ending is a PNG."""
+    named = Path(options.output or Path(options.source).with_suffix(ending).name)
+    return str(named if named.suffix else named.with_suffix(".png"))
+
+
 def _explain(options: argparse.Namespace) -> None:
     from ..analyzer import Analyzer
     from ..explain import draw, explain
 
     share(options.threads)
-    output = options.output or Path(options.source).with_suffix(".why.png").name
+    output = _picture(options, ".why.png")
     explanation = explain(
         Analyzer(options.model, options.device), options.source, label=options.label,
         start_seconds=options.start, stop_seconds=options.stop,

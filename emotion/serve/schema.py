@@ -116,7 +116,7 @@ class Answer(BaseModel):
     label: Annotated[str, Field(description="the most probable emotion, or unknown where the model holds back")]
     confidence: Annotated[float, Field(description="calibrated probability of the most probable emotion")]
     entropy: Annotated[float, Field(description="0 where one emotion has all, 1 where all are alike")]
-    flags: Annotated[list[str], Field(description="no_speech, short, silent, clipped, band_limited")]
+    flags: Annotated[list[str], Field(description="no_speech, short, silent, clipped, band_limited, noisy")]
     duration_seconds: float
     speech_seconds: Annotated[float, Field(description="in which somebody speaks")]
     labels: list[str]
