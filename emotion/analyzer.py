@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .windows import Statistics
 
 CHANNELS = ("mix", "separate")
+LONGEST_WHOLE_SECONDS = 4 * 3600.0   # a GB of samples; longer recordings are read turn by turn
 PRECISIONS = ("float32", "bfloat16")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
 
@@ -243,9 +244,9 @@ class Analyzer:
         if sources.is_file(source):
             opened = sources.for_each_reader(source)
             name, duration = sources.name_of(source), audio.duration(opened())
-
-            def heard(start: float, end: float) -> np.ndarray:
-                return audio.read(opened(), self.sample_rate, start, end)
+            heard: Callable[[float, float], np.ndarray] = partial(_span, opened, self.sample_rate)
+            if duration <= LONGEST_WHOLE_SECONDS and not audio.seeks(opened()):   # else each decodes from the start
+                heard = partial(audio.cut, audio.read(opened(), self.sample_rate), self.sample_rate, name=name)
         else:
             name, waveform = "array", audio.from_array(source, sources.given(sample_rate), self.sample_rate)
             duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
@@ -378,6 +379,10 @@ class Analyzer:
             },
             step_dimensions=np.concatenate([a.step_dimensions for a in answers]) if self.dimensions else None,
         )
+
+
+def _span(opened: Callable[[], Any], sample_rate: int, start_seconds: float, stop_seconds: float) -> np.ndarray:
+    return audio.read(opened(), sample_rate, start_seconds, stop_seconds)
 
 
 def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float] | np.ndarray) -> np.ndarray | None:

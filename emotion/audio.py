@@ -113,12 +113,14 @@ def from_array(
     return resampled
 
 
-def cut(waveform: np.ndarray, sample_rate: int, start_seconds: float, stop_seconds: float) -> np.ndarray:
+def cut(
+    waveform: np.ndarray, sample_rate: int, start_seconds: float, stop_seconds: float, name: str = "array",
+) -> np.ndarray:
     """The span of a waveform in memory, as `read` gives it of a file. Raises: AudioError as there."""
-    _check_span("array", start_seconds, stop_seconds)
+    _check_span(name, start_seconds, stop_seconds)
     first, last = round(start_seconds * sample_rate), round(stop_seconds * sample_rate)
     part = waveform[first:last]
-    _check_end("array", start_seconds, stop_seconds, len(part), (last - first - len(part)) / sample_rate)
+    _check_end(name, start_seconds, stop_seconds, len(part), (last - first - len(part)) / sample_rate)
     return part
 
 
@@ -152,6 +154,12 @@ def duration(source: Source) -> float:
     """
     with _opened(source) as file:
         return (file.frames if file.known else sum(len(piece) for piece in _pieces(file))) / file.samplerate
+
+
+def seeks(source: Source) -> bool:
+    """Whether a span is read without decoding what lies before it. Raises: AudioError as read(), for the header."""
+    with _opened(source) as file:
+        return isinstance(file, Decoder) and file.exact
 
 
 def find(directory: str | os.PathLike) -> list[Path]:

@@ -582,6 +582,21 @@ def test_an_open_file_is_read_apart_by_all_who_ask_for_a_part_of_it(tiny, tmp_pa
         np.testing.assert_allclose(one.step_probabilities, other.step_probabilities, atol=1e-5)
 
 
+@pytest.mark.parametrize("ending, exact", [("wav", True), ("flac", True), ("mp3", False)])
+def test_turns_of_what_cannot_be_sought_are_cut_from_one_decoding(tiny, tmp_path, monkeypatch, ending, exact):
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, noise(9.0), RATE)
+    spans, read, starts = [Span(i, i + 1.5) for i in range(6)], audio.read, []
+    one_by_one = [Analyzer(tiny, "cpu").analyze(read(path, RATE, s.start_seconds, s.end_seconds), RATE) for s in spans]
+    monkeypatch.setattr(audio, "read", lambda source, rate, *span: starts.append(span) or read(source, rate, *span))
+    answer = Analyzer(tiny, "cpu").analyze(path, spans=spans)
+    assert len(starts) == (len(spans) if exact else 1)
+    for part, alone in zip(answer.segments, one_by_one, strict=True):
+        assert part.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
+    with pytest.raises(audio.AudioError, match=f"a.{ending}.*Give one inside it"):
+        Analyzer(tiny, "cpu").analyze(path, spans=[Span(8.0, 20.0)])
+
+
 def test_turns_without_speech_neither_flag_a_recording_nor_count_in_it(tiny, voice):
     tiny.model.head.classifier.weight.data *= 100   # turns differ
     analyzer, seconds = Analyzer(tiny, "cpu"), len(voice) / RATE

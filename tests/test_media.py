@@ -51,6 +51,11 @@ def test_what_phones_and_browsers_record_is_read(tmp_path, ending):
     assert audio.find(tmp_path) == [path]
 
 
+@pytest.mark.parametrize("ending", CONTAINERS)
+def test_a_span_is_not_read_without_what_lies_before_it(tmp_path, ending):
+    assert not audio.seeks(encoded(tmp_path / f"call{ending}", tones(), CONTAINERS[ending]))
+
+
 @pytest.mark.parametrize("ending", [".webm", ".mkv", ".mka"])
 def test_a_recording_that_is_cut_is_refused(tmp_path, ending):
     path = encoded(tmp_path / f"call{ending}", np.tile(tones(), 10), CONTAINERS[ending])
