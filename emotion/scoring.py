@@ -116,9 +116,9 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tup
     answers to write timelines of."""
     decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
-    speakers = options.turns and os.path.join(os.path.dirname(options.turns), "utt2spk")   # beside Kaldi's segments
-    voices = [options.turns, speakers if speakers and os.path.isfile(speakers) else None, options.baseline,
-              *(voice.partition("=")[2] for voice in options.enroll)]
+    voices = [options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
+    if options.turns and Path(options.turns).name == "segments":
+        voices += [path for path in [Path(options.turns).with_name("utt2spk")] if path.is_file()]   # who speaks
     if any(voices):
         decided["contents"] = [scores.content(path) for path in voices if path]
     with scores.growing(

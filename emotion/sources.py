@@ -51,7 +51,7 @@ def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separ
     def blocks(channel: int | None = None) -> Iterable[np.ndarray]:
         if is_file(source):
             return audio.blocks(opened(), rate, channel=channel)
-        if not _is_array(source):
+        if not _is_array(source) and not isinstance(source, (list, tuple)):
             reason = f"{source!r:.80} of type {type(source).__name__} is no recording"
             raise audio.AudioError(name, reason, "Give a path, an open file or an array in its place")
         return [audio.from_array(source, given(sample_rate), rate, name, channel)]
@@ -82,7 +82,7 @@ def for_each_reader(source: Any) -> Callable[[], Any]:
 
     def copy() -> io.BytesIO:
         file = io.BytesIO(content)
-        file.name = name    # whose ending chooses the decoder
+        file.name = name   # whose ending chooses the decoder
         return file
 
     return copy

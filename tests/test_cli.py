@@ -313,6 +313,17 @@ def test_turns_that_are_given_are_answered_one_by_one(model, tmp_path, capsys):
     assert "Leave out --channels separate" in capsys.readouterr().err
 
 
+def test_speakers_beside_segments_are_a_part_of_the_turns(model, calls, tmp_path, capsys):
+    turns = tmp_path / "segments"
+    turns.write_text("one c 0.0 0.4\n")
+    (tmp_path / "utt2spk").write_text("one anna\n")
+    command = ["score", str(calls / "c.wav"), "--turns", str(turns), "-o", str(tmp_path / "s.jsonl"), "--model", model]
+    assert main(command) == 0
+    assert json.loads((tmp_path / "s.jsonl").read_text())["segments"][0]["speaker"] == "anna"
+    (tmp_path / "utt2spk").write_text("one bob\n")
+    assert main(command) == 1 and "was made with options" in capsys.readouterr().err
+
+
 def test_turns_are_found_however_a_path_is_spelt_and_are_not_given_to_two(model, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("x", "y"):
