@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import audio, plot
+from . import audio, plot, sources
 from .analyzer import Analyzer
 from .features import from_moments, moments
 from .models import Output
@@ -105,12 +105,13 @@ def explain(
     """
     _check_label(label, analyzer.labels)
     span = _given(start_seconds, stop_seconds, analyzer.windows.length_seconds)
-    timeline = analyzer.analyze(source, sample_rate, spans=None if span is None else [span])
+    opened = sources.for_each_reader(source)   # a pipe, too, is heard twice
+    timeline = analyzer.analyze(opened(), sample_rate, spans=None if span is None else [span])
     if not isinstance(timeline, Timeline):
         raise ValueError("several recordings have each their own reasons. Give one path, file object or array.")
     index = analyzer.labels.index(label) if label else int(timeline.probabilities.argmax())
     span = span or _carrying(timeline, index, analyzer)
-    waveform = _heard(source, sample_rate, analyzer.sample_rate, span)
+    waveform = _heard(opened(), sample_rate, analyzer.sample_rate, span)
     mel, prosody = _features(analyzer, waveform)
     network = _Network(analyzer, mel, prosody)
     baseline = mel.mean(0)

@@ -1,5 +1,6 @@
 import io
 import itertools
+import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -91,6 +92,13 @@ def test_relevance_lies_where_the_sound_is_that_the_model_learned_to_hear(explan
     assert tone.mean() < 0.05 and explanation.relevance[tone].sum() > 0.5 * explanation.relevance.sum() > 1
     gathered = explain._gathered(explanation)
     assert tone[np.unravel_index(gathered.argmax(), gathered.shape)]
+
+
+def test_an_open_file_that_cannot_be_read_twice_is_explained(analyzer, explanation, high, tmp_path):
+    soundfile.write(tmp_path / "high.wav", high, RATE, subtype="FLOAT")
+    with subprocess.Popen(["cat", tmp_path / "high.wav"], stdout=subprocess.PIPE) as pipe:
+        found = explain.explain(analyzer, pipe.stdout)
+    np.testing.assert_allclose(found.relevance, explanation.relevance, atol=1e-4)
 
 
 def test_the_same_sound_speaks_against_the_other_label(analyzer, high):

@@ -73,7 +73,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "listing": "audio datadir decoder",
     "cluster": "analyzer audio checkpoint files listing scores windows",
-    "explain": "analyzer audio features models plot slopes timeline",
+    "explain": "analyzer audio features models plot slopes sources timeline",
     "scoring": "analyzer audio cluster datadir decoder flow formats labels live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",

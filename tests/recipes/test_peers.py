@@ -144,6 +144,9 @@ def test_what_is_done_is_skipped_until_a_setting_changes(tmp_path, fold, rng, ca
     assert "skipped" in capsys.readouterr().out and (exp / "posteriors.csv").stat().st_mtime_ns == before
     run(tmp_path, folder, table, "--speaker-normalised")
     assert (exp / "posteriors.csv").stat().st_mtime_ns > before
+    datadir.write(folder / "test", parts["test"][:-1])
+    run(tmp_path, folder, table, "--speaker-normalised")
+    assert len(Posteriors.read(exp / "posteriors.csv").utterances) == len(parts["test"]) - 1
 
 
 @pytest.mark.parametrize("fault, remedy", [

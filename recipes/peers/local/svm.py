@@ -104,13 +104,14 @@ def run(exp: Path, data: Path, table_path: Path, speaker_normalised: bool) -> No
     Raises: ValueError, DataError, FileNotFoundError.
     """
     table = Table.read(table_path)
+    parts = {part: datadir.read(data / part) for part in PARTS}
     settings = {"features": table.feature_set, "opensmile": table.version, "speaker_normalised": speaker_normalised,
-                "data": str(data), "complexities": list(COMPLEXITIES)}
+                "data": str(data), "content": datadir.digest(u for part in parts.values() for u in part),
+                "complexities": list(COMPLEXITIES)}
     stands = exp / "svm.json"
     if stands.exists() and (exp / POSTERIORS).exists() and settings.items() <= json.loads(stands.read_text()).items():
         print(f"{stands} stands: skipped")
         return
-    parts = {part: datadir.read(data / part) for part in PARTS}
     splits.check_disjoint(**parts)
     fold = prepare(parts, table, speaker_normalised)
     svm, scores = choose(fold)
