@@ -268,7 +268,8 @@ class Analyzer:
             yield FileError(job.recording.name, f"{error.reason}. {error.remedy}") if error else self._result(job)
 
     def _answered(self, recordings: Iterable[Recording]) -> Iterator[Job]:
-        return answered(map(self._job, recordings), self._answer, self.sample_rate, self._threads)
+        on_gpu = str(self.device) != "cpu"
+        return answered(map(self._job, recordings), self._answer, self.sample_rate, self._threads, on_gpu)
 
     def _answer(self, batch: Sequence[Window]) -> None:
         """Ask the model for windows that flow.batches put together; what else is among them changes no answer."""

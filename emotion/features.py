@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchaudio.transforms import MelSpectrogram
 
+from .hardware import beside
 from .masking import clear, mask
 from .prosody import CONTOURS, PitchConfig, contours, pitch
 from .slopes import deltas
@@ -129,6 +130,7 @@ class Frontend(nn.Module):
         """
         if int(num_samples.min()) < 1:
             raise ValueError("an utterance of 0 samples has no spectrogram. Leave it out of the batch.")
+        num_samples = beside(num_samples, waveforms)   # kept on the processor, asking for the least waits for nobody
         inside = mask(num_samples, waveforms.shape[1])
         with torch.autocast(waveforms.device.type, enabled=False):  # bfloat16 would lose the quiet bands
             mel = self.mel(waveforms.float().masked_fill(~inside, 0)).clamp(min=self.config.floor).log()

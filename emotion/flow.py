@@ -19,24 +19,28 @@ from .windows import Job, Window
 
 GROUP_SECONDS = 600.0   # of audio in memory before the model is asked
 BATCH_SECONDS = 30.0   # of audio in one batch, padding included: as fast as 120, in 200 MB less
+GPU_BATCH_SECONDS = 600.0   # takes a GPU twice as long as 30
 PIECE_SECONDS = 60.0   # of a recording read ahead at a time
 
 
 def answered(
     jobs: Iterable[Job], answer: Callable[[Sequence[Window]], None], sample_rate: int, threads: int = 1,
+    on_gpu: bool = False,
 ) -> Iterator[Job]:
     """Each job once all its windows are answered, or its reading has failed, in order and as soon as may be.
 
     answer: finishes the windows of one batch.
     threads: that read and answer; with 1 all is done by the caller's.
+    on_gpu: whether the model answers on a GPU, to which batches are given larger.
     """
+    batch_seconds = GPU_BATCH_SECONDS if on_gpu else BATCH_SECONDS
     waiting: deque[Job] = deque()
     asked: deque[list[Future]] = deque()   # of each group, the batches
     queue: list[Window] = []
     held = 0
 
     def ask() -> None:
-        asked.append([pool.submit(answer, batch) for batch in batches(queue, sample_rate)])
+        asked.append([pool.submit(answer, batch) for batch in batches(queue, batch_seconds * sample_rate)])
 
     def settle(left: int) -> None:
         while len(asked) > left:
@@ -61,14 +65,14 @@ def answered(
         yield from waiting
 
 
-def batches(queue: Sequence[Window], sample_rate: int) -> Iterator[list[Window]]:
+def batches(queue: Sequence[Window], most_samples: float) -> Iterator[list[Window]]:
     """Windows of alike length, all with statistics of their speaker or all without; the longest first, so that memory
-    is taken once."""
+    is taken once. A batch has so many samples at most, padding included, where it is of more than one window."""
     for enrolled in (False, True):
         alike = [window for window in queue if (window.statistics is not None) == enrolled]
         alike.sort(key=lambda window: len(window.waveform))
         while alike:
-            size = max(1, int(BATCH_SECONDS * sample_rate / len(alike[-1].waveform)))
+            size = max(1, int(most_samples / len(alike[-1].waveform)))
             yield alike[-size:]
             del alike[-size:]
 

@@ -7,7 +7,7 @@ import os
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4   # of glibc's mallopt, from malloc.h
 _LARGEST_MMAP_THRESHOLD, _INT_MAX = 2**25, 2**31 - 1
@@ -46,6 +46,11 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def beside(small: Tensor, large: Tensor) -> Tensor:
+    """The small tensor on the device of the large one; the processor does not wait until it is there."""
+    return small.to(large.device, non_blocking=True)
 
 
 def keep_freed_memory(most_bytes: int | None = None) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .hardware import beside
 from .masking import mask
 from .slopes import deltas
 
@@ -85,6 +86,7 @@ def pitch(
         raise ValueError(f"hop_samples={hop_samples} must be at least 1: the frames would not advance. Give 160.")
     if int(num_samples.min()) < 1:
         raise ValueError("an utterance of 0 samples has no pitch. Leave it out of the batch.")
+    num_samples = beside(num_samples, waveforms)
     inside = mask(num_samples // hop_samples + 1, waveforms.shape[1] // hop_samples + 1)  # (batch, frames)
     with torch.autocast(waveforms.device.type, enabled=False):
         cleared = waveforms.float().masked_fill(~mask(num_samples, waveforms.shape[1]), 0)

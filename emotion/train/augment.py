@@ -1,16 +1,23 @@
-"""Changes of a training batch that leave the emotion as it is; on the batch's device, from the global random state."""
+"""Changes of a training batch that leave the emotion as it is; on the batch's device, from the global random state.
+
+What is drawn for waveforms is drawn on the processor, where their lengths are too: a GPU that is asked for a number
+would have to finish all its work first.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from torchaudio.functional import fftconvolve, mu_law_decoding, mu_law_encoding, resample
+from torchaudio.functional import fftconvolve, mu_law_decoding, mu_law_encoding
+from torchaudio.transforms import Resample
 
+from ..hardware import beside
 from ..masking import clear, mask
 from ..settings import SettingError
 
@@ -87,8 +94,12 @@ def waveforms(
 ) -> tuple[Tensor, Tensor]:
     """Speed, shift, room, tilt, noise, tone, babble, codec, low pass and gain; what is off draws nothing.
 
-    Shape: batch (batch, samples), lengths (batch,) -> the same, longer or shorter.   Unit: full scale is 1.
+    Shape: batch (batch, samples), lengths (batch,), on the processor -> the same, longer or shorter.
+    Unit: full scale is 1.
     """
+    def some(rows: Tensor) -> Tensor:
+        return batch[beside(rows, batch)]
+
     speed = int(torch.randint(len(config.speeds), ())) if len(config.speeds) > 1 else 0
     batch, lengths = perturb_speed(batch, lengths, config.speeds[speed])
     if config.shift_seconds:
@@ -97,26 +108,26 @@ def waveforms(
             batch, lengths, *(_uniform((-furthest, furthest), lengths).round().long() for _ in range(2))
         )
     batch = _some(batch, config.room_probability, lambda rows: reverberate(
-        batch[rows], lengths[rows], _uniform(config.room_rt60_seconds, rows),
+        some(rows), lengths[rows], _uniform(config.room_rt60_seconds, rows),
         _uniform(config.room_direct_db, rows), sample_rate,
     ))
     if config.tilt_db:
         batch = tilt(batch, lengths, _uniform((-config.tilt_db, config.tilt_db), lengths))
     batch = _some(batch, config.noise_probability, lambda rows: add_noise(
-        batch[rows], lengths[rows], _uniform(config.noise_snr_db, rows)
+        some(rows), lengths[rows], _uniform(config.noise_snr_db, rows)
     ))
     batch = _some(batch, config.tone_probability, lambda rows: add_tone(
-        batch[rows], lengths[rows], _uniform(config.tone_snr_db, rows), sample_rate
+        some(rows), lengths[rows], _uniform(config.tone_snr_db, rows), sample_rate
     ))
     batch = _some(batch, config.babble_probability, lambda rows: add_babble(
         batch, lengths, rows, _uniform(config.babble_snr_db, rows)
     ))
-    batch = _some(batch, config.codec_probability, lambda rows: telephone(batch[rows], lengths[rows], sample_rate))
+    batch = _some(batch, config.codec_probability, lambda rows: telephone(some(rows), lengths[rows], sample_rate))
     batch = _some(batch, config.lowpass_probability, lambda rows: low_pass(
-        batch[rows], lengths[rows], _uniform(config.lowpass_hz, rows), sample_rate
+        some(rows), lengths[rows], _uniform(config.lowpass_hz, rows), sample_rate
     ))
     if config.gain_db:
-        batch = batch * 10 ** (_uniform((-config.gain_db, config.gain_db), lengths)[:, None] / 20)
+        batch = batch * beside(10 ** (_uniform((-config.gain_db, config.gain_db), lengths)[:, None] / 20), batch)
     return batch, lengths
 
 
@@ -124,8 +135,8 @@ def _some(batch: Tensor, probability: float, effect: Callable[[Tensor], Tensor])
     """The batch with drawn rows changed; `effect` is given their numbers, for what it costs is paid by the row."""
     if not probability:
         return batch
-    rows = (torch.rand(len(batch), device=batch.device) < probability).nonzero().squeeze(1)
-    return batch.index_copy(0, rows, effect(rows)) if len(rows) else batch
+    rows = (torch.rand(len(batch)) < probability).nonzero().squeeze(1)
+    return batch.index_copy(0, beside(rows, batch), effect(rows)) if len(rows) else batch
 
 
 def _uniform(limits: tuple[float, float], rows: Tensor) -> Tensor:
@@ -136,8 +147,11 @@ def _uniform(limits: tuple[float, float], rows: Tensor) -> Tensor:
 
 def _quiet(batch: Tensor, lengths: Tensor) -> Tensor:
     """Zeros in the padding. Shape: batch (batch, samples), lengths (batch,) -> like batch."""
-    shortest, quiet = int(lengths.min()), batch.clone()   # utterances of like length have little to clear
-    quiet[:, shortest:].masked_fill_(~mask(lengths - shortest, batch.shape[1] - shortest), 0)
+    shortest = int(lengths.min())   # utterances of like length have little to clear
+    if shortest >= batch.shape[1]:
+        return batch
+    quiet = batch.clone()
+    quiet[:, shortest:].masked_fill_(~mask(beside(lengths - shortest, batch), batch.shape[1] - shortest), 0)
     return quiet
 
 
@@ -149,9 +163,15 @@ def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
     percent = round(100 * speed)
     if percent == 100:
         return batch, lengths
-    faster = resample(_quiet(batch, lengths), percent, 100)
+    faster = _resampler(percent, batch.device)(_quiet(batch, lengths))
     lengths = (lengths * 100 // percent).clamp(1, faster.shape[1])
     return _quiet(faster, lengths), lengths
+
+
+@lru_cache
+def _resampler(percent: int, device: torch.device) -> Resample:
+    """Its filter is computed once, not for each batch."""
+    return Resample(percent, 100).to(device)
 
 
 def shift(batch: Tensor, lengths: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,7 +185,7 @@ def shift(batch: Tensor, lengths: Tensor, before: Tensor, after: Tensor) -> tupl
     padded = pad(_quiet(batch, lengths), (furthest, max(0, furthest + longest - batch.shape[1])))
     windows = padded.unfold(1, longest, 1)   # (batch, starts, longest), a view: no index of every sample is needed
     rows = torch.arange(len(batch), device=batch.device)
-    return _quiet(windows[rows, furthest - before], kept), kept
+    return _quiet(windows[rows, beside(furthest - before, batch)], kept), kept
 
 
 def reverberate(
@@ -177,7 +197,8 @@ def reverberate(
     """
     batch, width = _quiet(batch, lengths), batch.shape[1]
     enough = width + math.ceil(float(rt60_seconds.max()) * sample_rate)
-    room = impulse_response(rt60_seconds, direct_db, _fast_size(enough) - width + 1, sample_rate)
+    size = _fast_size(enough) - width + 1
+    room = impulse_response(beside(rt60_seconds, batch), beside(direct_db, batch), size, sample_rate)
     heard = _quiet(fftconvolve(batch, room)[:, :width], lengths)
     return heard * (batch.norm(dim=1) / heard.norm(dim=1).clamp(min=1e-10))[:, None]
 
@@ -204,7 +225,7 @@ def tilt(batch: Tensor, lengths: Tensor, decibel: Tensor) -> Tensor:
     """
     batch, size = _quiet(batch, lengths), _fast_size(batch.shape[1])
     along = torch.linspace(-0.5, 0.5, size // 2 + 1, device=batch.device)
-    spectrum = torch.fft.rfft(batch, size) * 10 ** (decibel[:, None] * along / 20)
+    spectrum = torch.fft.rfft(batch, size) * 10 ** (beside(decibel, batch)[:, None] * along / 20)
     heard = _quiet(torch.fft.irfft(spectrum, size)[:, : batch.shape[1]], lengths)
     return heard * (batch.norm(dim=1) / heard.norm(dim=1).clamp(min=1e-10))[:, None]
 
@@ -213,7 +234,7 @@ def low_pass(batch: Tensor, lengths: Tensor, hertz: Tensor, sample_rate: int) ->
     """Nothing above so many hertz. Shape: batch (batch, samples), lengths, hertz (batch,) -> like batch."""
     size = _fast_size(batch.shape[1])
     frequency = torch.arange(size // 2 + 1, device=batch.device) * (sample_rate / size)
-    passes = ((hertz[:, None] - frequency) / TELEPHONE_EDGE_HZ + 0.5).clamp(0, 1)
+    passes = ((beside(hertz, batch)[:, None] - frequency) / TELEPHONE_EDGE_HZ + 0.5).clamp(0, 1)
     spectrum = torch.fft.rfft(_quiet(batch, lengths), size) * passes
     return _quiet(torch.fft.irfft(spectrum, size)[:, : batch.shape[1]], lengths)
 
@@ -253,10 +274,12 @@ def add_babble(batch: Tensor, lengths: Tensor, rows: Tensor, snr_db: Tensor) -> 
     fewest, most = BABBLE_VOICES
     voices = int(torch.randint(fewest, most + 1, ()))
     rolled = _quiet(batch, lengths).repeat(1, 2).unfold(1, batch.shape[1], 1)   # (batch, starts, samples), a view
-    babble = torch.zeros_like(batch[rows])
+    speech = batch[beside(rows, batch)]
+    babble = torch.zeros_like(speech)
     for away in (1 + torch.randperm(len(batch) - 1)[:voices]).tolist():   # never 0, oneself, and never twice the same
-        babble += rolled[(rows + away) % len(batch), torch.randint_like(rows, batch.shape[1])]
-    return _add_at(snr_db, batch[rows], babble, lengths[rows])
+        whose, when = (rows + away) % len(batch), torch.randint_like(rows, batch.shape[1])
+        babble += rolled[beside(whose, batch), beside(when, batch)]
+    return _add_at(snr_db, speech, babble, lengths[rows])
 
 
 def _add_at(snr_db: Tensor, batch: Tensor, noise: Tensor, lengths: Tensor) -> Tensor:
@@ -265,8 +288,8 @@ def _add_at(snr_db: Tensor, batch: Tensor, noise: Tensor, lengths: Tensor) -> Te
     torchaudio's add_noise answers NaN where the noise is silent, and fills the padding.
     """
     noise = _quiet(noise, lengths)
-    scale = _quiet(batch, lengths).norm(dim=1) / noise.norm(dim=1).clamp(min=1e-10) * 10 ** (-snr_db / 20)
-    return batch + scale[:, None] * noise
+    scale = _quiet(batch, lengths).norm(dim=1) / noise.norm(dim=1).clamp(min=1e-10)
+    return batch + (scale * beside(10 ** (-snr_db / 20), batch))[:, None] * noise
 
 
 def telephone(batch: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
@@ -309,7 +332,7 @@ def features(
         mel = warp_bands(mel, _uniform((1 - config.warp, 1 + config.warp), lengths))
     if config.band_shift:
         mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
-    longest = torch.minimum(lengths // 5, torch.tensor(config.time_mask_frames, device=mel.device))
+    longest = (lengths // 5).clamp(max=config.time_mask_frames)
     if config.time_masks:
         stretches = [_stretch(longest, lengths, mel.shape[2]) for _ in range(config.time_masks)]
         kept = torch.stack(stretches).prod(0)[:, :, None]
@@ -371,7 +394,7 @@ def mixup(
         return mel, prosody, lengths, targets
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
     weight = max(weight, 1 - weight)
-    partner = torch.randperm(len(mel)).to(mel.device)
+    partner = beside(torch.randperm(len(mel)), mel)
 
     def mixed(own: Tensor) -> Tensor:
         return torch.lerp(own[partner], own, weight)

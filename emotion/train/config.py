@@ -50,6 +50,7 @@ class FitConfig:
     teacher_weight: float = 0.5   # of the teachers' answers in the targets, where --teachers are given
     teacher_temperature: float = 2.0   # softens their answers
     precision: str = "auto"   # float32, bfloat16, or auto: bfloat16 where the processor computes it in hardware
+    cuda_graphs: bool = True   # on one GPU: the network's passes are recorded for each size of batch, and replayed
     may_lack_classes: bool = False   # of the scheme, in the training data: models of one scheme on several corpora
     memory_gigabytes: float = 4.0   # waveforms that a process keeps; what does not fit is read anew each epoch
 

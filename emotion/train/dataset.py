@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import audio, datadir, splits
@@ -24,7 +25,10 @@ SILENT_POWER = 1e-9   # -90 dB of full scale, what the last of 16 bits makes; RA
 
 
 class Batch(NamedTuple):
-    """waveforms (batch, samples), num_samples (batch,), targets (batch,); positions (batch,) in the data directory."""
+    """waveforms (batch, samples), num_samples (batch,), targets (batch,); positions (batch,) in the data directory.
+
+    The waveforms are where the training is, all else on the processor, which so need not wait for it.
+    """
 
     waveforms: Tensor
     num_samples: Tensor
@@ -50,6 +54,8 @@ class Recordings(Dataset):
         self.sample_rate = sample_rate
         self._free_bytes = memory_gigabytes * 2**30
         self._kept: dict[int, np.ndarray] = {}
+        self._on_device: dict[int, Tensor] = {}
+        self.device = torch.device("cpu")
         self.utterances: list[Utterance] = []
         self.num_samples: list[int] = []
         self.left_out: dict[str, list[str]] = defaultdict(list)
@@ -62,12 +68,31 @@ class Recordings(Dataset):
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, positions: list[int]) -> list[tuple[np.ndarray, int, int]]:
-        return [(self.waveform(position), self.targets[position], position) for position in positions]
+    def __getitem__(self, positions: list[int]) -> list[tuple[Tensor, int, int]]:
+        """Waveforms on `device`, targets and positions of those utterances."""
+        return [(self._placed(position), self.targets[position], position) for position in positions]
 
     def waveform(self, position: int) -> np.ndarray:
         """float32 (samples,)."""
         return self._kept[position] if position in self._kept else self._read(self.utterances[position])
+
+    def to(self, device: torch.device) -> None:
+        """From now on batches are put together there. Waveforms in memory go there at once, as far as they take half
+        of what is free on a GPU: else each would be sent again in every epoch."""
+        self.device = device
+        if device.type != "cuda":
+            return
+        free_bytes = torch.cuda.mem_get_info(device)[0] // 2
+        for position, waveform in self._kept.items():
+            free_bytes -= waveform.nbytes
+            if free_bytes < 0:
+                break
+            self._on_device[position] = torch.from_numpy(waveform).to(device)
+
+    def _placed(self, position: int) -> Tensor:
+        if position in self._on_device:
+            return self._on_device[position]
+        return torch.from_numpy(self.waveform(position)).to(self.device, non_blocking=True)
 
     @property
     def told_left_out(self) -> str:
@@ -215,19 +240,16 @@ class Collate:
     def __init__(self, longest: int | None = None):
         self.longest = longest
 
-    def __call__(self, items: list[tuple[np.ndarray, int, int]]) -> Batch:
+    def __call__(self, items: list[tuple[Tensor, int, int]]) -> Batch:
         cropped = [self._crop(waveform) for waveform, _, _ in items]
-        waveforms = torch.zeros(len(items), max(map(len, cropped)))
-        for row, waveform in zip(waveforms, cropped):
-            row[: len(waveform)] = torch.from_numpy(waveform)
         return Batch(
-            waveforms,
+            pad_sequence(cropped, batch_first=True),
             torch.tensor([len(waveform) for waveform in cropped]),
             torch.tensor([target for _, target, _ in items]),
             torch.tensor([position for _, _, position in items]),
         )
 
-    def _crop(self, waveform: np.ndarray) -> np.ndarray:
+    def _crop(self, waveform: Tensor) -> Tensor:
         if self.longest is None or len(waveform) <= self.longest:
             return waveform
         start = int(torch.randint(len(waveform) - self.longest + 1, ()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,23 +15,19 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerConfig, Opti
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
 
 from .. import metrics
 from ..checkpoint import Checkpoint
 from ..datadir import few
-from ..hardware import channels_last
+from ..hardware import beside, channels_last
 from ..models import Network, Output
 from . import augment, distributed
 from .config import Config
 from .dataset import Batch, Recordings
 from .losses import Loss, balanced, discordance
+from .replay import Replayed
 
-
-class Average(AveragedModel):
-    """The average of a network over its training."""
-
-    module: Network
+STEPS_AHEAD = 8   # that a loss is looked at after its step, on a device that computes while the processor goes on
 
 
 class System(lightning.LightningModule):
@@ -55,8 +53,7 @@ class System(lightning.LightningModule):
         self.model, self.frontend = channels_last(checkpoint.model), checkpoint.frontend
         self.average = None
         if fit.averaging != "none":
-            mean = moving_average(fit.ema_decay) if fit.averaging == "ema" else plain_average
-            self.average = channels_last(Average(self.model, multi_avg_fn=mean, use_buffers=True))
+            self.average = channels_last(copy.deepcopy(self.model))   # of the network over its training
             self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
@@ -76,8 +73,12 @@ class System(lightning.LightningModule):
             )
         self.register_buffer("sexes", sexes, persistent=False)
         self.monitor, self.mode = selection(valid)
+        self._unchecked: deque[tuple[Tensor, Batch]] = deque()   # whether a loss was finite, and of which batch
         self._valid: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
+        self._averaged: list[Tensor] | None = None
+        self._values: list[Tensor] = []
+        self._replayed: Replayed | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,21 +99,26 @@ class System(lightning.LightningModule):
     @property
     def chosen(self) -> Network:
         """The network to validate and to keep."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else self.average
 
     def setup(self, stage: str) -> None:
-        """What teachers answer and what normalises: computed by one process for all."""
+        """Waveforms to the device; what teachers answer and what normalises, computed by one process for all."""
+        for recordings in (self.train_set, self.valid_set):
+            recordings.to(self.trainer.strategy.root_device)
         if self._compute_targets:
             self.targets = distributed.once(self._compute_targets)
         if self.config.frontend.normalisation != "utterance":
             self.frontend.load_state_dict(distributed.once(self._fitted))
 
     def _fitted(self) -> dict[str, Tensor]:
+        self.frontend.to(self.train_set.device)
         self.frontend.fit((b.waveforms, b.num_samples) for b in self.train_set.in_order(self.config.fit.batch_size))
-        return self.frontend.state_dict()
+        return {name: value.cpu() for name, value in self.frontend.state_dict().items()}   # others have other devices
 
     def on_fit_start(self) -> None:
-        """Statistics of every speaker, where those normalise."""
+        """Statistics of every speaker, where those normalise; and whether passes are replayed."""
+        if self.device.type == "cuda" and self.trainer.world_size == 1 and self.config.fit.cuda_graphs:
+            self._replayed = Replayed(self.model)
         if self.config.frontend.normalisation == "speaker":
             statistics = distributed.once(self._by_speaker)
             self._speaker_statistics = {
@@ -125,11 +131,14 @@ class System(lightning.LightningModule):
         statistics: dict[str, tuple[Tensor, Tensor]] = {}
         for recordings in (self.train_set, self.valid_set):
             statistics |= self.frontend.by_speaker(
-                (batch.waveforms.to(self.device), batch.num_samples.to(self.device),
-                 [recordings.utterances[i].speaker for i in batch.positions])
+                (batch.waveforms, batch.num_samples, [recordings.utterances[i].speaker for i in batch.positions])
                 for batch in recordings.in_order(self.config.fit.batch_size)
             )
         return {speaker: (mean.cpu(), deviation.cpu()) for speaker, (mean, deviation) in statistics.items()}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """As Batch says: the waveforms, which mostly are there already, and nothing else."""
+        return batch._replace(waveforms=batch.waveforms.to(device, non_blocking=True))
 
     def on_train_epoch_start(self) -> None:
         """Resumed or not, an epoch draws the same; each process draws for itself (of a seed, 32 bits count)."""
@@ -150,8 +159,8 @@ class System(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of waveforms. Raises ValueError naming its utterances where it is not finite."""
-        settings = self.config.augment
-        targets = torch.cat([self.targets[batch.positions], self.ratings[batch.positions]], dim=1)
+        settings, positions = self.config.augment, beside(batch.positions, batch.waveforms)
+        targets = torch.cat([self.targets[positions], self.ratings[positions]], dim=1)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # bfloat16 would add noise of its own
             waveforms, lengths = augment.waveforms(
                 batch.waveforms, batch.num_samples, settings, self.config.frontend.sample_rate
@@ -161,45 +170,69 @@ class System(lightning.LightningModule):
             if settings.mixup_alpha:
                 mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
         targets, ratings = targets.split([self.targets.shape[1], self.ratings.shape[1]], dim=1)
-        output = self._ask(self.model, mel, prosody, lengths)
-        own = torch.stack([self.loss.weight(targets), targets.new_tensor(len(targets))])
+        if self._replayed is None:
+            output = self._ask(self.model, mel, prosody, lengths)
+        else:
+            output = self._replayed(mel, prosody, lengths)
+        own = torch.stack([self.loss.weight(targets), targets.new_full((), len(targets))])
         whole = distributed.total(own)
         share, sex_share = own * self.trainer.world_size / whole   # the mean over processes is that of the whole batch
         loss = share * self.loss(output.logits, targets)
         if self.config.fit.sex_weight:
-            sex_loss = nn.functional.cross_entropy(output.heads["sex"], self.sexes[batch.positions])
+            sex_loss = nn.functional.cross_entropy(output.heads["sex"], self.sexes[positions])
             loss = loss + self.config.fit.sex_weight * sex_share * sex_loss
         if self.dimensions:
             apart = discordance(output.heads["dimensions"], ratings, distributed.summed)
             loss = loss + self.config.fit.dimension_weight * apart
-        self._refuse_nan("loss", loss, batch, self.train_set)
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=int(whole[1]), sync_dist=True)
+        self._unchecked.append((loss.isfinite(), batch))
+        self._check_losses(0 if loss.device.type == "cpu" else STEPS_AHEAD)
+        size = int(whole[1]) if self.trainer.world_size > 1 else len(targets)
+        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=size, sync_dist=True)
         return loss
+
+    def _check_losses(self, left: int) -> None:
+        """Raises: ValueError where one but the last so many was not finite; for these the device may not have come."""
+        while len(self._unchecked) > left:
+            finite, batch = self._unchecked.popleft()
+            if not finite:
+                raise not_finite("loss", batch.positions, self.train_set)
 
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_index: int) -> None:
         """The statistics of batch norm from all processes, then the average of weights."""
         distributed.average(self.model.buffers())
-        if self.average is not None and self.config.fit.averaging == "ema":
-            self.average.update_parameters(self.model)
+        if self.config.fit.averaging == "ema":
+            self._approach(ema_share(self.config.fit.ema_decay, self.global_step - 1))
 
     def on_validation_epoch_start(self) -> None:
         """Take this epoch into the average of epochs; before that begins, the average is the latest epoch."""
-        if self.average is not None and self.config.fit.averaging == "swa":
-            if self.current_epoch <= self.config.fit.swa_start * self.config.fit.max_epochs:
-                self.average.n_averaged.zero_()
-            self.average.update_parameters(self.model)
+        self._check_losses(0)
+        if self.config.fit.averaging == "swa":
+            begun = int(self.config.fit.swa_start * self.config.fit.max_epochs)
+            self._approach(1 / (1 + max(0, self.current_epoch - begun)))
+
+    def _approach(self, share: float) -> None:
+        """Move the average by that share of the way to the weights and statistics of the network."""
+        if self._averaged is None:   # as the device has them now; they stay there
+            self._averaged, self._values = ([*net.parameters(), *net.buffers()] for net in (self.chosen, self.model))
+        approach(self._averaged, self._values, share)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         features = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))
         output = self._ask(self.chosen, *features)
-        logits, said = output.logits, output.heads.get("dimensions", output.logits[:, :0])
-        self._refuse_nan("logits", logits, batch, self.valid_set)
-        self._valid.append((batch.positions.cpu(), logits.cpu(), batch.targets.cpu(), said.cpu()))
+        said = output.heads.get("dimensions", output.logits[:, :0])
+        self._valid.append((batch.positions, output.logits, batch.targets, said))
 
     def on_validation_epoch_end(self) -> None:
-        """Measure the whole validation set at once: recall by class is no mean over batches or processes."""
-        heard = [batch for own in distributed.gather(self._valid) for batch in own]
+        """Measure the whole validation set at once: recall by class is no mean over batches or processes.
+
+        Raises: ValueError naming the utterances of a batch whose logits are not finite.
+        """
+        here = [(positions, logits.cpu(), targets, said.cpu()) for positions, logits, targets, said in self._valid]
         self._valid.clear()
+        for positions, logits, *_ in here:
+            if not logits.isfinite().all():
+                raise not_finite("logits", positions, self.valid_set)
+        heard = [batch for own in distributed.gather(here) for batch in own]
         measured = distributed.once(   # one number steers the learning rate of all
             lambda: measure(heard, self._valid_ratings, self.dimensions))
         measured["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -235,16 +268,16 @@ class System(lightning.LightningModule):
         rows = [self._speaker_statistics[recordings.utterances[i].speaker] for i in batch.positions]
         return torch.stack([mean for mean, _ in rows]), torch.stack([deviation for _, deviation in rows])
 
-    def _refuse_nan(self, what: str, values: Tensor, batch: Batch, recordings: Recordings) -> None:
-        if not values.isfinite().all():
-            names = ", ".join(recordings.utterances[i].id for i in batch.positions)
-            raise ValueError(
-                f"not a finite {what} on the batch of {names}: training cannot go on from there. "
-                "Listen to these, or lower fit.learning_rate."
-            )
-
     def _ask(self, model: nn.Module, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
         return model(mel.contiguous(memory_format=torch.channels_last), prosody, lengths)
+
+
+def not_finite(what: str, positions: Tensor, recordings: Recordings) -> ValueError:
+    names = ", ".join(recordings.utterances[i].id for i in positions)
+    return ValueError(
+        f"not a finite {what} on the batch of {names}: training cannot go on from there. Listen to these, or lower "
+        "fit.learning_rate."
+    )
 
 
 def measure(
@@ -277,29 +310,24 @@ def measure(
     }
 
 
-def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """What AveragedModel does with each step's weights; the first count more, so that a short training catches up.
+def ema_share(decay: float, steps: int) -> float:
+    """Of the latest weights in the average after so many steps before; the first count more, so that a short training
+    catches up.
 
     Source: Tarvainen and Valpola 2017, Mean teachers are better role models (the moving average of weights).
     """
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-        approach(averages, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
-    return update
-
-
-def plain_average(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-    """What AveragedModel does with each epoch's weights; PyTorch's own cannot average batch norm's counts on a GPU."""
-    approach(averages, current, 1 / (1 + int(steps)))
+    return 1 - min(decay, (1 + steps) / (10 + steps)) if steps else 1.0
 
 
 @torch.no_grad()
-def approach(averages: Sequence[Tensor], current: Sequence[Tensor], share: float) -> None:
-    """Move averages by that share of the way to the current values."""
-    for average, value in zip(averages, current):
-        if average.is_floating_point():
-            average.lerp_(value, share)
-        else:
-            average.copy_(value)   # batch norm's count of batches
+def approach(averages: Sequence[Tensor], values: Sequence[Tensor], share: float) -> None:
+    """Move averages by that share of the way to the values; counts of batches, which are whole, are copied."""
+    moved = [average for average in averages if average.is_floating_point()]
+    towards = [value for value in values if value.is_floating_point()]
+    torch._foreach_lerp_(moved, towards, share)   # all in one call, as optimizers do
+    for average, value in zip(averages, values):
+        if not average.is_floating_point():
+            average.copy_(value)
 
 
 def selection(valid: Recordings) -> tuple[str, Literal["min", "max"]]:

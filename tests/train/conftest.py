@@ -95,11 +95,11 @@ def quick():
 @pytest.fixture(scope="session")
 def train(corpus, quick):
     """Train with other settings of `fit`; answers the model and the rows of epochs.csv. Draws no figure."""
-    def run(exp, settings=quick, data=corpus, seed=1, init=None, teachers=(), **options):
+    def run(exp, settings=quick, data=corpus, seed=1, init=None, teachers=(), device="cpu", **options):
         settings = replace(settings, fit=replace(settings.fit, **options))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fit.curves, "draw", lambda rows, path, best_epoch: None)
-            path = fit.train(settings, data / "train", data / "valid", exp, seed, "cpu", init, teachers)
+            path = fit.train(settings, data / "train", data / "valid", exp, seed, device, init, teachers)
             model = checkpoint.read(path)
         return model, rows(exp)
     return run

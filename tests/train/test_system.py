@@ -178,7 +178,7 @@ def test_ema_is_the_moving_average_of_the_weights_over_steps(train, tmp_path, mo
 def test_counts_are_copied_where_weights_are_averaged():
     """PyTorch's own average of buffers ends in an error at batch norm's count of batches, on a GPU."""
     weights, counts = torch.tensor([1.0, 2.0]), torch.tensor(7)
-    system.plain_average([weights, counts], [torch.tensor([4.0, 5.0]), torch.tensor(9)], 2)
+    system.approach([weights, counts], [torch.tensor([4.0, 5.0]), torch.tensor(9)], 1 / 3)
     torch.testing.assert_close(weights, torch.tensor([2.0, 3.0]))
     assert counts.dtype == torch.int64 and int(counts) == 9
 
