@@ -20,8 +20,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "decoder": "media",
     "audio": "decoder media",
     "live": "audio decoder",
-    "prosody": "masking slopes",
-    "features": "masking prosody slopes spectra",
+    "prosody": "hardware masking slopes",
+    "features": "hardware masking prosody slopes spectra",
     "blocks": "masking",
     "heads": "labels masking",
     "models.signature": "blocks heads",
@@ -60,13 +60,14 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",
 
-    "train.augment": "masking settings",
+    "train.augment": "hardware masking settings",
     "train.config": "checkpoint features labels settings train.augment",
     "train.dataset": "audio datadir labels splits train.config",
     "train.distributed": "hardware",
     "train.losses": "",
+    "train.replay": "models",
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
-                    "train.distributed train.losses",
+                    "train.distributed train.losses train.replay",
     "train.callbacks": "files",
     "train.fit": "emotion analyzer baseline checkpoint curves datadir evaluate files hardware labels settings "
                  "train.callbacks train.config train.dataset train.distributed train.losses train.system",

@@ -342,6 +342,7 @@ def _quiet(is_first: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", "Grad strides do not match")   # 1x1 kernels, whose layout has two names
+            warnings.filterwarnings("ignore", "The AccumulateGrad node's stream")   # while a pass is recorded
             yield
     except SystemExit:
         raise KeyboardInterrupt from None
