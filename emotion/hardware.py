@@ -48,9 +48,15 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The tensor on that device; the processor does not wait until a GPU has it, but until an Apple one has, which could
+    read what has been freed (pytorch/pytorch#189690)."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def beside(small: Tensor, large: Tensor) -> Tensor:
-    """The small tensor on the device of the large one; the processor does not wait until it is there."""
-    return small.to(large.device, non_blocking=True)
+    """The small tensor, `sent` to the device of the large one."""
+    return sent(small, large.device)
 
 
 def keep_freed_memory(most_bytes: int | None = None) -> None:

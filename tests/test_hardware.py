@@ -8,7 +8,7 @@ import torch
 
 from emotion import checkpoint
 from emotion.analyzer import Analyzer
-from emotion.hardware import choose_device, has_bfloat16
+from emotion.hardware import choose_device, has_bfloat16, sent
 
 
 @pytest.fixture
@@ -111,3 +111,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for program in (count.replace("work()\nbefore", f"keep_freed_memory({most})\nwork()\nbefore"), count)
     )
     assert kept < 1000 < asked
+
+
+@pytest.mark.parametrize("device, waits", [("cuda", False), ("mps", True), ("cpu", True)])
+def test_the_processor_waits_for_an_apple_gpu_which_could_read_what_was_freed(device, waits):
+    class Values:
+        def to(self, place, non_blocking):
+            return place.type, not non_blocking
+
+    assert sent(Values(), torch.device(device)) == (device, waits)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import audio, datadir, splits
 from ..datadir import DataError, Utterance, few, open_wav
+from ..hardware import sent
 from ..labels import OWN, Scheme
 from .config import Config
 
@@ -92,7 +93,7 @@ class Recordings(Dataset):
     def _placed(self, position: int) -> Tensor:
         if position in self._on_device:
             return self._on_device[position]
-        return torch.from_numpy(self.waveform(position)).to(self.device, non_blocking=True)
+        return sent(torch.from_numpy(self.waveform(position)), self.device)
 
     @property
     def told_left_out(self) -> str:

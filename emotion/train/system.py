@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from .. import metrics
 from ..checkpoint import Checkpoint
 from ..datadir import few
-from ..hardware import beside, channels_last
+from ..hardware import beside, channels_last, sent
 from ..models import Network, Output
 from . import augment, distributed
 from .config import Config
@@ -138,7 +138,7 @@ class System(lightning.LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """As Batch says: the waveforms, which mostly are there already, and nothing else."""
-        return batch._replace(waveforms=batch.waveforms.to(device, non_blocking=True))
+        return batch._replace(waveforms=sent(batch.waveforms, device))
 
     def on_train_epoch_start(self) -> None:
         """Resumed or not, an epoch draws the same; each process draws for itself (of a seed, 32 bits count)."""
