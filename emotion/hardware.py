@@ -49,8 +49,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """The tensor on that device; the processor does not wait until a GPU has it, but until an Apple one has, which could
-    read what has been freed (pytorch/pytorch#189690)."""
+    """The tensor on that device. The processor does not wait until a CUDA device has it; for MPS it must, which could
+    read what has been freed since (pytorch/pytorch#189690)."""
     return values.to(device, non_blocking=device.type == "cuda")
 
 
