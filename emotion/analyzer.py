@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import audio, sources
+from . import audio, sources, turns
 from .exported import Exported
 from .flow import answered
 from .quality import Quality
 from .speech import CHUNK_SECONDS, SpeechConfig, at, stretches
-from .timeline import Segment, SegmentConfig, Span, Timeline, segment
+from .timeline import SegmentConfig, Span, Timeline, segment
 from .windows import Grid, Job, Recording, Said, Window, WindowConfig
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from .windows import Statistics
 
 CHANNELS = ("mix", "separate")
-LONGEST_WHOLE_SECONDS = 4 * 3600.0   # a GB of samples; longer recordings are read turn by turn
 PRECISIONS = ("float32", "bfloat16")
 SPEECH_SECONDS, SPEECH_SHARE = 0.1, 0.02  # with less of either nobody speaks
 
@@ -38,6 +36,7 @@ class FileError:
 
     name: str
     reason: str
+    channel: int | None = None   # where channels are answered each by itself
 
 
 class Analyzer:
@@ -241,31 +240,23 @@ class Analyzer:
         self, source: Any, sample_rate: int | None, spans: Sequence[Span], statistics: Statistics | None,
     ) -> Timeline:
         """Each span as an utterance by itself, put together to one answer."""
-        if sources.is_file(source):
-            opened = sources.for_each_reader(source)
-            name, duration = sources.name_of(source), audio.duration(opened())
-            heard: Callable[[float, float], np.ndarray] = partial(_span, opened, self.sample_rate)
-            if duration <= LONGEST_WHOLE_SECONDS and not audio.seeks(opened()):   # else each decodes from the start
-                heard = partial(audio.cut, audio.read(opened(), self.sample_rate), self.sample_rate, name=name)
-        else:
-            name, waveform = "array", audio.from_array(source, sources.given(sample_rate), self.sample_rate)
-            duration, heard = len(waveform) / self.sample_rate, partial(audio.cut, waveform, self.sample_rate)
+        name, duration, heard = turns.reader(source, sample_rate, self.sample_rate)
 
         def recording(span: Span) -> Recording:
             own = statistics if span.speaker is None else self._enrolled.get(span.speaker, statistics)
             return Recording(name, lambda: [heard(span.start_seconds, span.end_seconds)], own)
 
-        try:
-            ordered = sorted(spans, key=lambda span: (span.start_seconds, span.end_seconds))
-        except AttributeError:
-            raise TypeError("spans are emotion.timeline.Span(start_seconds, end_seconds). Give these.") from None
+        ordered = turns.in_order(spans)
         answers = [self._result(job) for job in self._answered(map(recording, ordered))]
-        return self._joined(name, duration, ordered, answers)
+        return turns.joined(name, duration, ordered, answers, self.speech.threshold if self.speech else 0.0)
 
     def _results(self, recordings: Iterable[Recording], keep_errors: bool) -> Iterator[Timeline | FileError]:
         for job in self._answered(recordings):
-            error = job.failure if keep_errors else None
-            yield FileError(job.recording.name, f"{error.reason}. {error.remedy}") if error else self._result(job)
+            if keep_errors and job.failure:
+                reason = f"{job.failure.reason}. {job.failure.remedy}"
+                yield FileError(job.recording.name, reason, job.recording.channel)
+            else:
+                yield self._result(job)
 
     def _answered(self, recordings: Iterable[Recording]) -> Iterator[Job]:
         on_gpu = str(self.device) != "cpu"
@@ -343,47 +334,6 @@ class Analyzer:
         spoken = np.interp(quality.glance_times, self._times(len(speech)), speech) >= self.speech.threshold
         noisy = not nobody and quality.is_noisy(spoken)
         return (*(("no_speech",) if nobody else ()), *quality.flags, *(("noisy",) if noisy else ()))
-
-    def _joined(self, name: str, duration: float, spans: Sequence[Span], answers: Sequence[Timeline]) -> Timeline:
-        """One Timeline of answers to spans of a recording."""
-        if not spans:
-            raise ValueError(f"{name}: no spans to listen to. Leave spans out to find speech.")
-        turns = tuple(
-            Segment(
-                float(span.start_seconds), float(span.end_seconds), answer.label, answer.confidence,
-                tuple(answer.probabilities.tolist()), span.speaker, tuple(answer.dimensions.values()),
-            )
-            for span, answer in zip(spans, answers)
-        )
-        flags = {flag for answer in answers for flag in answer.flags} - {"short"}  # of turns it is no news,
-        flags -= {flag for flag in ("no_speech", "silent") if any(flag not in answer.flags for answer in answers)}
-        # the share of a turn in the answer is what is spoken in it, or all where nobody speaks
-        threshold = self.speech.threshold if self.speech else 0.0
-        shares = [answer.duration_seconds * float((answer.step_speech >= threshold).mean()) for answer in answers]
-        if not any(shares):
-            shares = [answer.duration_seconds for answer in answers]
-        return Timeline(
-            name=name,
-            labels=self.labels,
-            duration_seconds=duration,
-            probabilities=np.average([answer.probabilities for answer in answers], axis=0, weights=shares),
-            step_times=np.concatenate([span.start_seconds + a.step_times for span, a in zip(spans, answers)]),
-            step_probabilities=np.concatenate([answer.step_probabilities for answer in answers]),
-            step_speech=np.concatenate([answer.step_speech for answer in answers]),
-            segments=turns,
-            flags=tuple(sorted(flags)),
-            unknown_below=self._engine.unknown_below,
-            embedding=_mean([answer.embedding for answer in answers], shares),
-            dimensions={
-                name: float(np.average([answer.dimensions[name] for answer in answers], weights=shares))
-                for name in self.dimensions
-            },
-            step_dimensions=np.concatenate([a.step_dimensions for a in answers]) if self.dimensions else None,
-        )
-
-
-def _span(opened: Callable[[], Any], sample_rate: int, start_seconds: float, stop_seconds: float) -> np.ndarray:
-    return audio.read(opened(), sample_rate, start_seconds, stop_seconds)
 
 
 def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float] | np.ndarray) -> np.ndarray | None:

@@ -538,6 +538,8 @@ def test_each_channel_gets_the_answer_it_gets_alone(small, tmp_path):
     answers = small.analyze([tmp_path / "two.wav", left], RATE, channels="separate")
     assert [(Path(answer.name).name, answer.channel) for answer in answers] == [
         ("two.wav", 1), ("two.wav", 2), ("array 1", 1)]
+    half = small.analyze([np.stack([left, np.full_like(left, np.nan)])], RATE, channels="separate")
+    assert [(type(answer), answer.channel) for answer in half] == [(Timeline, 1), (FileError, 2)]
     broken = small.analyze([tmp_path / "none.wav"], channels="separate")
     assert [type(answer) for answer in broken] == [FileError]
     assert len(list(small.analyze(tmp_path, channels="separate"))) == 2

@@ -623,8 +623,8 @@ def test_an_interruption_says_how_to_go_on(model, tmp_path, monkeypatch, capsys)
 
 def test_threads_are_as_many_as_asked(model, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(analyzer, "answered", lambda jobs, answer, rate, threads: asked.append(threads) or answered(
-        jobs, answer, rate, threads))
+    monkeypatch.setattr(analyzer, "answered", lambda jobs, answer, rate, threads, on_gpu: asked.append(
+        threads) or answered(jobs, answer, rate, threads, on_gpu))
     for options in (["--threads", "3"], []):
         assert main(["score", str(record(tmp_path / "a.wav")), "--model", model, *options]) == 0
     assert asked == [3, available_cores()]

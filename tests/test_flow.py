@@ -12,6 +12,8 @@ import torch
 
 from emotion import Analyzer, flow
 from emotion.analyzer import FileError, Recording, WindowConfig
+from emotion.quality import Quality
+from emotion.windows import Grid, Job
 
 RATE = 16_000
 LENGTHS = (0.7, 5.3, 2.0, 0.4, 9.1, 1.1, 3.0, 0.9, 0.2, 2.6)
@@ -134,3 +136,18 @@ def test_what_has_been_answered_is_not_kept_for_the_collector_of_cycles(tiny):
         assert len(answers) == len(LENGTHS) and not any(waveform() is not None for waveform in alive[:-1])
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("on_gpu, seconds", [(False, 30), (True, 600)])
+def test_a_gpu_is_asked_for_more_at_once(on_gpu, seconds):
+    asked = []
+
+    def answer(batch):
+        asked.append(sum(len(window.waveform) for window in batch) / RATE)
+        for window in batch:
+            window.finish(None)
+
+    grid = Grid.of(WindowConfig(), RATE, 1024)
+    jobs = [Job(Recording("a", lambda: [np.zeros(5 * RATE, np.float32)]), Quality(RATE), grid) for _ in range(130)]
+    list(flow.answered(jobs, answer, RATE, on_gpu=on_gpu))
+    assert max(asked) == seconds and sum(asked) == 650

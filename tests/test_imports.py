@@ -44,9 +44,11 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "flow": "windows",
     "overlap": "audio datadir fingerprint flow",
     "sources": "audio decoder windows",
+    "turns": "audio sources timeline",
     "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
-    "analyzer": "audio baseline checkpoint engine exported flow quality sources speech stream timeline windows",
+    "analyzer": "audio baseline checkpoint engine exported flow quality sources speech stream timeline turns "
+    "windows",
     "export": "checkpoint detector exported features files masking prosody settings speech",
     "emotion": "analyzer timeline",
     "doctor": "emotion analyzer audio flow hardware",

@@ -444,6 +444,11 @@ def test_an_option_that_is_none_is_refused_by_name(server, voice, tmp_path, quer
     assert refused.status_code == 422 and next(iter(query)) in refused.json()["detail"]
 
 
+def test_several_files_are_refused(server):
+    response = server.post("/analyze", files=[("file", (name, b"RIFF")) for name in ("a.wav", "b.wav")])
+    assert response.status_code == 422 and "Send each by itself" in response.json()["detail"]
+
+
 def test_a_form_without_the_file_is_refused(server):
     for told in ({"files": {"recording": b"x"}}, {"data": {"file": "a.wav"}}, {"json": {}}):
         refused = server.post("/analyze", **told)

@@ -34,7 +34,8 @@ TEMPLATE = Path(__file__).with_name("page.html.template")
 STATUS = {AudioError: 415, TooMuch: 413, FormatError: 422, ModuleNotFoundError: 501}
 REFUSALS = {
     400: "a body that is no form", 403: "a foreign Host or Origin", 408: "a body that does not arrive",
-    413: "too large, or too long", 415: "audio that cannot be read", 422: "options, or what a format cannot hold",
+    413: "too large, or too long", 415: "audio that cannot be read",
+    422: "options, several files, or what a format cannot hold",
     501: "a format whose extra is not installed", 503: "too many requests; try again after Retry-After seconds",
 }
 GONE = 499   # nginx's code for who does not wait for the answer
@@ -81,6 +82,8 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
     @api.post("/analyze", response_model=Analysis, response_description="an Analysis, or the file of another format")
     async def analyze(request: Request, file: UploadFile, query: Annotated[Query, fastapi.Query()]) -> Response:
         """Which emotion is in a recording, when, and how sure."""
+        if len((await request.form()).getlist("file")) > 1:   # of which FastAPI gives the last
+            raise fastapi.HTTPException(422, "file: several were sent, and one is answered. Send each by itself.")
         name = schema.plain_name(file.filename)
         hearing = Hearing(Upload(file.file, name), worker, limits.max_seconds, query.pictures)
         answers = await _unless_gone(request, hearing.answers(query.channels == "separate"))
