@@ -259,7 +259,7 @@ class Analyzer:
                 yield self._result(job)
 
     def _answered(self, recordings: Iterable[Recording]) -> Iterator[Job]:
-        on_gpu = str(self.device) != "cpu"
+        on_gpu = str(self.device).startswith("cuda")   # of others it was not measured
         return answered(map(self._job, recordings), self._answer, self.sample_rate, self._threads, on_gpu)
 
     def _answer(self, batch: Sequence[Window]) -> None:

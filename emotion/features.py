@@ -198,7 +198,7 @@ class Frontend(nn.Module):
         sums: dict[str, list[Tensor]] = {}
         for waveforms, num_samples, speakers in batches:
             mel, lengths = self.log_mel(waveforms, num_samples)
-            batch = [part.double() for part in moments(*(loud(mel, lengths) if loud_only else (mel, lengths)))]
+            batch = [part.cpu().double() for part in moments(*(loud(mel, lengths) if loud_only else (mel, lengths)))]
             for row, speaker in enumerate(speakers):
                 new = [part[row] for part in batch]
                 sums[speaker] = [a + b for a, b in zip(sums[speaker], new)] if speaker in sums else new

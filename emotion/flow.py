@@ -31,7 +31,7 @@ def answered(
 
     answer: finishes the windows of one batch.
     threads: that read and answer; with 1 all is done by the caller's.
-    on_gpu: whether the model answers on a GPU, to which batches are given larger.
+    on_gpu: whether the model answers on a CUDA device, which is asked for more at once.
     """
     batch_seconds = GPU_BATCH_SECONDS if on_gpu else BATCH_SECONDS
     waiting: deque[Job] = deque()

@@ -171,7 +171,7 @@ def perturb_speed(batch: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
 @lru_cache
 def _resampler(percent: int, device: torch.device) -> Resample:
     """Its filter is computed once, not for each batch."""
-    return Resample(percent, 100).to(device)
+    return Resample(percent, 100, dtype=torch.float32).to(device)
 
 
 def shift(batch: Tensor, lengths: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ class Recordings(Dataset):
         """float32 (samples,)."""
         return self._kept[position] if position in self._kept else self._read(self.utterances[position])
 
-    def to(self, device: torch.device) -> None:
+    def place_on(self, device: torch.device) -> None:
         """From now on batches are put together there. Waveforms in memory go there at once, as far as they take half
         of what is free on a GPU: else each would be sent again in every epoch."""
         self.device = device

@@ -37,6 +37,7 @@ from .losses import balanced, softened
 from .system import System
 
 log = logging.getLogger(__name__)
+FREE = ("fit.memory_gigabytes", "fit.cuda_graphs")   # settings that change how it is computed, not what
 
 
 def train(
@@ -213,7 +214,8 @@ def _refuse_other(config: Config, source: dict, exp_dir: Path) -> None:
         before = _flat(settings.read(exp_dir / "config.yaml"))
     except (OSError, ValueError):  # only the model is left, or settings of an older version
         return
-    other = _differing(begun, source) + [key for key, value in _flat(config).items() if before.get(key, value) != value]
+    other = _differing(begun, source) + [
+        key for key, value in _flat(config).items() if before.get(key, value) != value and key not in FREE]
     if other:
         raise settings.SettingError(
             f"{exp_dir} holds a model that was trained with other {datadir.few(other)}, and would pass for the one "
@@ -241,7 +243,7 @@ def _differing(begun: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]
 def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
     """The first process writes down what is trained here; a training that was begun otherwise is not gone on with.
 
-    How long it goes on and in how much memory may change.
+    How long it goes on, in how much memory and how a GPU is asked may change.
     """
     written, source = exp_dir / "config.yaml", exp_dir / "origin.json"
 
@@ -249,7 +251,8 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
         """Without what may change. Where the learning rate or the averaging follows the last epoch, that may not."""
         follows = config.fit.schedule == "cosine" or config.fit.averaging == "swa"
         epochs = config.fit.max_epochs if follows else 1
-        return replace(config, fit=replace(config.fit, max_epochs=epochs, stop_patience=1, memory_gigabytes=1.0))
+        free: dict[str, Any] = {"max_epochs": epochs, "stop_patience": 1, "memory_gigabytes": 1.0, "cuda_graphs": True}
+        return replace(config, fit=replace(config.fit, **free))
 
     if (exp_dir / "checkpoints" / "last.ckpt").exists():
         begun = json.loads(source.read_text())

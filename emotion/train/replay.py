@@ -16,38 +16,47 @@ from torch.nn.functional import pad
 
 from ..models import Network, Output
 
-GRID_FRAMES = 16   # sizes are rounded up to this, so that they are few
+GRID_FRAMES = 8   # sizes are rounded up to this, so that they are few
 FROM_TIME = 3   # a size is recorded when it comes for this time: recording takes as long as ten steps
-MOST_SIZES = 100   # each takes some MB
+MOST_SIZES = 100   # each takes some 15 MB
+SHARE_LEFT_FREE = 0.25   # of the device's memory; with less, no further size is recorded
 
 
 class Replayed:
-    """Answers as the network does, in training, with gradients; for one network and one device."""
+    """Answers as the network does, in training, with gradients; for one network on one device.
 
-    def __init__(self, network: Network):
-        self._network, self._seen = network, Counter[torch.Size]()
+    Batch norm counts the frames up to the grid, as it counts those behind the shorter utterances of any batch.
+    """
+
+    def __init__(self, network: Network, device: torch.device):
+        self._network, self._device, self._seen = network, device, Counter[torch.Size]()
         self._recorded: dict[torch.Size, Callable[..., Output]] = {}
         self._pool = torch.cuda.graph_pool_handle()   # shared: a pass is over before the next begins
+        torch.cuda.graph.default_capture_stream = torch.cuda.Stream(device)   # else it stays that of an earlier device
 
     def __call__(self, mel: Tensor, prosody: Tensor | None, lengths: Tensor) -> Output:
-        """Shape: as Network; what it answers for steps may be longer, of which `step_lengths` count."""
+        """What the network answers. Shape: as there; answers of steps may be longer, of which `step_lengths` count."""
         given = on_grid(mel, prosody, lengths)
         size = given[0].shape
         self._seen[size] += 1
         if size not in self._recorded:
-            if self._seen[size] < FROM_TIME or len(self._recorded) == MOST_SIZES:
+            if self._seen[size] < FROM_TIME or not self._has_room():
                 return _answer(self._network, *given)
             self._recorded[size] = self._record(given)
         return self._recorded[size](*given)
 
+    def _has_room(self) -> bool:
+        free, whole = torch.cuda.mem_get_info(self._device)
+        return len(self._recorded) < MOST_SIZES and free > SHARE_LEFT_FREE * whole
+
     def _record(self, given: tuple[Tensor, ...]) -> Callable[..., Output]:
         """Passes that are made to warm up leave no trace in the statistics of batch norm and the random state."""
         statistics = [buffer.clone() for buffer in self._network.buffers()]
-        state, autocast = torch.cuda.get_rng_state(given[0].device), torch.get_autocast_dtype("cuda")
+        state, autocast = torch.cuda.get_rng_state(self._device), torch.get_autocast_dtype("cuda")
         with torch.autocast("cuda", autocast, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
             recorded: Any = torch.cuda.make_graphed_callables(
                 _Alone(self._network), tuple(part.clone() for part in given), allow_unused_input=True, pool=self._pool)
-        torch.cuda.set_rng_state(state, given[0].device)
+        torch.cuda.set_rng_state(state, self._device)
         for buffer, before in zip(self._network.buffers(), statistics):
             buffer.copy_(before)
         return recorded

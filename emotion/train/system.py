@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -27,7 +26,7 @@ from .dataset import Batch, Recordings
 from .losses import Loss, balanced, discordance
 from .replay import Replayed
 
-STEPS_AHEAD = 8   # that a loss is looked at after its step, on a device that computes while the processor goes on
+CHECKED_TOGETHER = 64   # losses of so many steps on a GPU, as to look at one is to wait until all is computed
 
 
 class System(lightning.LightningModule):
@@ -53,7 +52,7 @@ class System(lightning.LightningModule):
         self.model, self.frontend = channels_last(checkpoint.model), checkpoint.frontend
         self.average = None
         if fit.averaging != "none":
-            self.average = channels_last(copy.deepcopy(self.model))   # of the network over its training
+            self.average = copy.deepcopy(self.model)   # of the network over its training
             self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
         counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
@@ -73,11 +72,10 @@ class System(lightning.LightningModule):
             )
         self.register_buffer("sexes", sexes, persistent=False)
         self.monitor, self.mode = selection(valid)
-        self._unchecked: deque[tuple[Tensor, Batch]] = deque()   # whether a loss was finite, and of which batch
+        self._unchecked: list[tuple[Tensor, Tensor]] = []   # whether a loss was finite, and the positions of its batch
         self._valid: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
-        self._averaged: list[Tensor] | None = None
-        self._values: list[Tensor] = []
+        self._averaged: tuple[list[Tensor], list[Tensor]] = [], []   # averages, and what they are of
         self._replayed: Replayed | None = None
 
     @property
@@ -101,10 +99,16 @@ class System(lightning.LightningModule):
         """The network to validate and to keep."""
         return self.model if self.average is None else self.average
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], *given: Any, **named: Any) -> Any:
+        """Of trainings that were begun before commit 7e9c952 too, whose average was an AveragedModel."""
+        known = {name.replace("average.module.", "average."): value for name, value in state_dict.items()
+                 if name != "average.n_averaged"}
+        return super().load_state_dict(known, *given, **named)
+
     def setup(self, stage: str) -> None:
         """Waveforms to the device; what teachers answer and what normalises, computed by one process for all."""
         for recordings in (self.train_set, self.valid_set):
-            recordings.to(self.trainer.strategy.root_device)
+            recordings.place_on(self.trainer.strategy.root_device)
         if self._compute_targets:
             self.targets = distributed.once(self._compute_targets)
         if self.config.frontend.normalisation != "utterance":
@@ -116,9 +120,12 @@ class System(lightning.LightningModule):
         return {name: value.cpu() for name, value in self.frontend.state_dict().items()}   # others have other devices
 
     def on_fit_start(self) -> None:
-        """Statistics of every speaker, where those normalise; and whether passes are replayed."""
+        """What needs the weights where they stay, averages and replayed passes; and statistics of every speaker, where
+        those normalise."""
+        averages, values = ([*network.parameters(), *network.buffers()] for network in (self.chosen, self.model))
+        self._averaged = averages, values
         if self.device.type == "cuda" and self.trainer.world_size == 1 and self.config.fit.cuda_graphs:
-            self._replayed = Replayed(self.model)
+            self._replayed = Replayed(self.model, self.device)
         if self.config.frontend.normalisation == "speaker":
             statistics = distributed.once(self._by_speaker)
             self._speaker_statistics = {
@@ -184,18 +191,21 @@ class System(lightning.LightningModule):
         if self.dimensions:
             apart = discordance(output.heads["dimensions"], ratings, distributed.summed)
             loss = loss + self.config.fit.dimension_weight * apart
-        self._unchecked.append((loss.isfinite(), batch))
-        self._check_losses(0 if loss.device.type == "cpu" else STEPS_AHEAD)
+        self._unchecked.append((loss.isfinite(), batch.positions))
+        if loss.device.type == "cpu" or len(self._unchecked) == CHECKED_TOGETHER:
+            self._check_losses()
         size = int(whole[1]) if self.trainer.world_size > 1 else len(targets)
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=size, sync_dist=True)
         return loss
 
-    def _check_losses(self, left: int) -> None:
-        """Raises: ValueError where one but the last so many was not finite; for these the device may not have come."""
-        while len(self._unchecked) > left:
-            finite, batch = self._unchecked.popleft()
-            if not finite:
-                raise not_finite("loss", batch.positions, self.train_set)
+    def _check_losses(self) -> None:
+        """Raises: ValueError where one since the last check was not finite, of the first."""
+        if self._unchecked:
+            finite = torch.stack([flag for flag, _ in self._unchecked]).tolist()
+            for is_finite, (_, positions) in zip(finite, self._unchecked):
+                if not is_finite:
+                    raise not_finite("loss", positions, self.train_set)
+            self._unchecked.clear()
 
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_index: int) -> None:
         """The statistics of batch norm from all processes, then the average of weights."""
@@ -205,16 +215,14 @@ class System(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Take this epoch into the average of epochs; before that begins, the average is the latest epoch."""
-        self._check_losses(0)
+        self._check_losses()
         if self.config.fit.averaging == "swa":
             begun = int(self.config.fit.swa_start * self.config.fit.max_epochs)
             self._approach(1 / (1 + max(0, self.current_epoch - begun)))
 
     def _approach(self, share: float) -> None:
         """Move the average by that share of the way to the weights and statistics of the network."""
-        if self._averaged is None:   # as the device has them now; they stay there
-            self._averaged, self._values = ([*net.parameters(), *net.buffers()] for net in (self.chosen, self.model))
-        approach(self._averaged, self._values, share)
+        approach(*self._averaged, share)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         features = self.frontend(batch.waveforms, batch.num_samples, self._statistics(batch, self.valid_set))

@@ -9,6 +9,7 @@ import torch
 
 from emotion import datadir
 from emotion.analyzer import Analyzer
+from emotion.train import augment
 from emotion.train.augment import AugmentConfig
 from emotion.train.system import System
 
@@ -47,8 +48,8 @@ def test_every_normalisation_and_every_augmentation_runs(train, quick, tmp_path,
 def test_every_network_trains(train, quick, tmp_path, model):
     frontend = replace(quick.frontend, prosody=model["name"] == "parallel")
     settings = replace(quick, model={"lstm_width": 8, **model}, frontend=frontend)
-    _, learned = train(tmp_path, settings, device="cuda", max_epochs=3)
-    assert all(np.isfinite(row["valid_loss"]) for row in learned)
+    _, learned = train(tmp_path, settings, device="cuda", max_epochs=5)
+    assert learned[-1]["train_loss"] < learned[0]["train_loss"]
 
 
 def test_dimensions_are_learnt(rated, feeling, train, tmp_path):
@@ -61,9 +62,10 @@ def test_a_model_is_gone_on_with_and_teaches(train, tmp_path):
     train(tmp_path / "next", device="cuda", init=tmp_path / "first", teachers=[tmp_path / "first"])
 
 
-def test_replayed_and_not_the_losses_are_alike(train, tmp_path):
-    """Nothing is random but the weights."""
-    losses = [[row["train_loss"] for row in train(tmp_path / str(graphs), device="cuda", max_epochs=4,
+def test_replayed_and_not_the_losses_are_alike(train, quick, tmp_path):
+    """Nothing is random but the weights; batch norm counts some frames more where passes are replayed."""
+    certain = replace(quick, model={**quick.model, "cnn_dropout": 0.0, "lstm_dropout": 0.0})
+    losses = [[row["train_loss"] for row in train(tmp_path / str(graphs), certain, device="cuda", max_epochs=4,
                                                   cuda_graphs=graphs)[1]] for graphs in (True, False)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
@@ -86,16 +88,15 @@ def test_a_training_that_was_stopped_goes_on(train, tmp_path, monkeypatch):
     assert again[-1]["train_loss"] == pytest.approx(whole[-1]["train_loss"], rel=0.1)
 
 
-def test_what_is_not_finite_is_named(train, quick, tmp_path, monkeypatch):
-    ask = System._ask
-    monkeypatch.setattr(System, "_ask", lambda self, *given: (
-        lambda output: output._replace(logits=output.logits * float("nan")))(ask(self, *given)))
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_what_is_not_finite_is_named(train, tmp_path, monkeypatch, cuda_graphs):
+    features = augment.features
+    monkeypatch.setattr(augment, "features", lambda mel, *given: features(mel * float("nan"), *given))
     with pytest.raises(ValueError, match="not a finite loss on the batch of .*lower fit.learning_rate"):
-        train(tmp_path, device="cuda", cuda_graphs=False)
+        train(tmp_path, device="cuda", cuda_graphs=cuda_graphs)
 
 
-def test_no_step_waits_for_the_device(corpus, quick, train, tmp_path, monkeypatch):
-    """But to learn of a loss some steps later."""
+def test_no_step_waits_for_the_device(quick, train, tmp_path, monkeypatch):
     step, told = System.training_step, []
 
     def watched(self, batch, index):
@@ -110,6 +111,5 @@ def test_no_step_waits_for_the_device(corpus, quick, train, tmp_path, monkeypatc
                 told.extend(str(warning.message) for warning in caught)
 
     monkeypatch.setattr(System, "training_step", watched)
-    monkeypatch.setattr(System, "_check_losses", lambda self, left: None)
-    train(tmp_path, replace(quick, augment=replace(EVERYTHING, mixup_alpha=0.4)), device="cuda", max_epochs=3)
+    train(tmp_path, replace(quick, augment=EVERYTHING), device="cuda", max_epochs=3)
     assert not [message for message in told if "synchroniz" in message]

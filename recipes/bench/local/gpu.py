@@ -34,13 +34,14 @@ ROUNDS = 10
 
 @contextmanager
 def watched() -> Iterator[Callable[[float], str]]:
-    """Samples how busy the first GPU is; answers the mean percent since a moment, nothing where nobody can tell."""
+    """Samples how busy the first GPU is; gives what answers the mean percent of the last so many seconds, and nothing
+    where nobody can tell."""
     command = "nvidia-smi -i 0 --query-gpu=utilization.gpu --format=csv,noheader,nounits -lms 200"
     with tempfile.TemporaryFile("w+") as told:
         try:
             process = subprocess.Popen(command.split(), stdout=told, stderr=subprocess.DEVNULL)
         except FileNotFoundError:
-            yield lambda since: ""
+            yield lambda seconds: ""
             return
 
         def mean(seconds: float) -> str:
@@ -72,10 +73,10 @@ def train(options: argparse.Namespace) -> None:
             if any([process.wait() for process in processes]):
                 raise SystemExit(f"gpu.py: emotion train failed ({name}). Run it by itself to see why.")
             whole = time.perf_counter() - begun
-            seconds = [own for k in range(count) for own in epochs(Path(folder, str(k), "epochs.csv"))]
-            per_training = sum(seconds) / count
+            seconds = [epochs(Path(folder, str(k), "epochs.csv")) for k in range(count)]
+            per_training = statistics.mean(map(sum, seconds))
             share = busy(per_training)
-        later = [second for i, second in enumerate(seconds) if i % options.epochs]
+        later = [second for own in seconds for second in own[1:]]
         print(f"| {name} | {statistics.median(later):.2f} | {per_training:.0f} | {whole:.0f} | {share} |", flush=True)
 
 
