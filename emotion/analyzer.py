@@ -58,6 +58,8 @@ class Analyzer:
     each batch; PyTorch's own number of threads is then 1 in the whole process. None: the caller's, and PyTorch's own.
     precision: float32; or bfloat16, up to 1.4 times as fast where the processor computes it in hardware: probabilities
     within 0.01, the same labels wherever the two best are not as close (measured: recipes/bench/RESULTS.md).
+    A process forked off after a first answer (gunicorn --preload) would wait for ever for threads of PyTorch: make
+    the Analyzer in the child, or give threads=1.
     Raises: FileNotFoundError, CheckpointError for a model that cannot be used.
     """
 
@@ -119,7 +121,8 @@ class Analyzer:
     ):
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
         a list for a list of these (or a set, or a column of paths); an iterator for an iterator of these, or over all
-        recordings below a directory, in sorted order: each answer comes as soon as it may.
+        recordings below a directory, in sorted order. Up to ten minutes of audio are answered together, so the first
+        answer of an iterator comes after as much or at its end.
 
         channels: mix averages them; separate answers for each by itself, as where each person has a channel: a list
         instead of a Timeline, and one after the other in lists and directories.
@@ -172,7 +175,7 @@ class Analyzer:
         answers = [answers] if one else list(answers)
         for answer in answers:
             if isinstance(answer, FileError):
-                raise audio.AudioError(answer.name, answer.reason, "Leave it out.")
+                raise audio.AudioError(answer.name, answer.reason.rstrip("."), "Leave it out.")
         if not answers:
             raise ValueError("no recordings to embed. Give at least one.")
         embeddings = np.stack([answer.embedding for answer in answers])

@@ -91,7 +91,11 @@ def from_array(
     """
     if hasattr(waveform, "detach"):  # a Torch tensor, without importing torch
         waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
-    waveform = np.asarray(waveform)
+    try:
+        waveform = np.asarray(waveform)
+    except ValueError:
+        raise AudioError(name, "parts of unequal length are no waveform", "Give (samples,), or the channels as one "
+                         "array, and its sample_rate by itself.") from None
     kind, bits = waveform.dtype.kind, 8 * waveform.dtype.itemsize
     if waveform.size == 0:
         raise AudioError(name, "holds 0 samples", "Give at least one.")
@@ -125,8 +129,8 @@ def cut(
 
 
 def _check_span(name: str, start_seconds: float, stop_seconds: float | None) -> None:
-    if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds):
-        raise AudioError(name, f"{_span(start_seconds, stop_seconds)} is empty or begins before 0",
+    if not 0 <= start_seconds < (math.inf if stop_seconds is None else stop_seconds) or stop_seconds == math.inf:
+        raise AudioError(name, f"{_span(start_seconds, stop_seconds)} is empty, without an end or begins before 0",
                          "Give 0 <= start < stop.")
 
 

@@ -22,6 +22,7 @@ Source = str | os.PathLike | BinaryIO
 UNKNOWN = 1 << 62  # a size or a number of frames above it: the header tells none
 LIMITS, SLACK = (1 << 31, 1 << 32), 4096  # so near to a limit of 32 bits a size is what pipes write, not a promise
 HEAD = 1 << 20  # bytes in which a header ends
+MP3_SLACK = 4096  # bytes by which an MP3 may be larger than its header tells: a frame or two, a short tag
 AGAIN = "Copy it again from its source."
 NOTHING = "is empty (0 bytes)", AGAIN
 
@@ -156,6 +157,9 @@ def _open(source: Source, name: str) -> Decoder | media.MediaDecoder:
     cut = _CUT.search(log) or _CUT_LONG_LOG.search(log)
     if cut and int(cut[2]) < int(cut[1]) and is_promise(int(cut[1])):
         reason = f"cut: the header promises {cut[1]} bytes, {cut[2]} are there"
+    elif _CUT_OGG.search(log) and _is_chained(file.name):
+        file.close()
+        raise AudioError(name, "several Ogg streams one after the other", "Join them: ffmpeg -i INPUT OUTPUT.wav")
     elif _CUT_OGG.search(log):
         reason = "cut: the last Ogg page is a part of one"
     elif file.frames <= 0:
@@ -233,14 +237,29 @@ def _unsized(file: Decoder) -> _Seen | None:
 
 
 def _uncounted(file: Decoder) -> _Seen | None:
-    """An MP3 without Xing, Info or VBRI header, which would hold its number of frames."""
+    """An MP3 without Xing, Info or VBRI header, which would hold its number of frames, or one joined to another, of
+    which the header knows nothing."""
     if file.format != "MP3":
         return None
     head = _bytes(file.name, 0, 10)
     tag = 10 + sum(byte << 7 * (9 - i) for i, byte in enumerate(head) if i > 5) if head[:3] == b"ID3" else 0
-    if re.search(b"Xing|Info|VBRI", _bytes(file.name, tag, 4096)):
-        return None
-    return _Seen(file.name, endless=True)
+    if not (header := re.search(b"(?:Xing|Info)(....)(....)?(....)?|VBRI", _bytes(file.name, tag, 4096), re.DOTALL)):
+        return _Seen(file.name, endless=True)
+    has_count, has_bytes = (int.from_bytes(header[1] or b"", "big") & bit for bit in (1, 2))
+    promised = int.from_bytes(header[3 if has_count else 2] or b"", "big") if has_bytes else 0
+    more = _bytes(file.name, tag + promised, 2 * MP3_SLACK) if promised else b""
+    joined = len(more) > MP3_SLACK and not re.search(b"APETAGEX|LYRICSBEGIN", more)
+    return _Seen(file.name, tag + header.start(), bytes(4), endless=True) if joined else None   # without the header
+
+
+def _is_chained(source: Source) -> bool:
+    """Whether an Ogg stream begins behind the end of another, by the flags of their pages."""
+    with open(source, "rb") if _is_path(source) else nullcontext(source) as file:
+        position = file.tell()
+        file.seek(0)
+        flags = [page[1][0] for page in re.finditer(rb"OggS\0(.)", file.read(), re.DOTALL)]
+        file.seek(position)
+    return any(last & 4 and flag & 2 for last, flag in zip(flags, flags[1:]))
 
 
 def _is_path(source: Any) -> TypeIs[str | bytes | os.PathLike]:

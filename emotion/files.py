@@ -30,7 +30,7 @@ def whole(path: str | os.PathLike, mode: str = "w", **how: Any) -> Iterator[IO]:
 @contextmanager
 def renamed(path: str | os.PathLike) -> Iterator[Path]:
     """Where to write a file: <path>.part, which takes the name as in `whole`."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))   # the file that a link stands for
     aside = path.with_name(path.name + ".part")
     with alone(aside), full_disk_named(aside):
         try:
@@ -51,8 +51,14 @@ def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
             raise
-        remedy = f"{error.strerror}. Make room there; the same command goes on from here"
+        remedy = f"{error.strerror}. Make room there and give the same command again"
         raise OSError(error.errno, remedy, os.fspath(path)) from error
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Raises: ValueError for a folder in which no file can be made, before hours of work for one."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder} may not be written into. Change its permissions, or name another place.")
 
 
 def to_disk(file: IO) -> None:

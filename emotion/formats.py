@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from . import datadir, tiers
+from . import datadir, files, tiers
 from .rows import (
     TEXT,
     FormatError,
@@ -60,13 +60,13 @@ class NamedSpan(Span):
     id: str | None = None
 
 
-def write(timelines: Timeline | Iterable[Timeline], path: str | os.PathLike) -> None:
+def write(timelines: Timeline | Iterable[Timeline], path: str | os.PathLike, ours: bool = False) -> None:
     """Write segments, ordered by start, in the format that the ending chooses; times in milliseconds.
 
-    A file takes its name once it is whole and on the disk; a Kaldi folder must not hold recordings before.
+    A file takes its name once it is whole and on the disk; a Kaldi folder must not hold recordings before, but `ours`.
     Raises: ValueError, before anything is written, for what would be lost, or read as something else.
     """
-    path, timelines = check_path(path), ordered(timelines)
+    path, timelines = check_path(path, ours=ours), ordered(timelines)
     holds, writer, _ = FORMATS[_ending(path)]
     if {"anything": 1, "recording": len({a.name for a in timelines}), "answer": len(timelines)}[holds] != 1:
         raise FormatError(f"{len(timelines)} answers for {path}, which holds one {holds}. Write a file for each.")
@@ -96,15 +96,17 @@ def read(path: str | os.PathLike) -> list[Timeline]:
         raise FormatError(f"{path} is not what its ending says ({error!r}). Write it again, or rename it.") from error
 
 
-def check_path(path: str | os.PathLike, recordings: int = 1) -> Path:
+def check_path(path: str | os.PathLike, recordings: int = 1, ours: bool = False) -> Path:
     """The path itself. Raises FormatError where its ending names no format, or one that does not hold so many
-    recordings; where its folder is not there; where it is a Kaldi folder that has recordings already."""
+    recordings; where its folder is not there; where it is a Kaldi folder that has recordings already, but `ours`."""
     path = Path(path)
     if _ending(path) not in FORMATS:
         raise FormatError(f"{path} must end in {' '.join(FORMATS)}, or in nothing for a Kaldi folder. Rename it.")
     if _ending(path) and not path.parent.is_dir():
         raise FormatError(f"no folder {path.parent} to write {path.name} into. Make it first.")
-    if not _ending(path) and (path / "wav.scp").exists():
+    if path.parent.is_dir():
+        files.check_writable(path if path.is_dir() else path.parent)
+    if not _ending(path) and (path / "wav.scp").exists() and not ours:
         raise FormatError(f"{path} has recordings: their emotions may be what people told. Name a new folder.")
     if recordings > 1 and (holds := FORMATS[_ending(path)][0]) != "anything":
         raise FormatError(f"{recordings} recordings for {path}, which holds one {holds}. Write a file for each.")
@@ -139,6 +141,9 @@ def read_spans(path: str | os.PathLike) -> dict[str, list[NamedSpan]]:
         times, recording = times_of(path, number, row), row.get("path") or row.get("file")
         if not recording:
             raise FormatError(f"{path}:{number}: no path or file: the span could be of any. Name the recording.")
+        if str(row.get("channel") or 1) != "1":
+            raise FormatError(f"{path}:{number}: channel {row['channel']}, and turns are heard with all channels "
+                              "mixed. Make each channel a file of its own.")
         found[recording].append(NamedSpan(*times, row.get("speaker") or None, row.get("id") or None))
     return {recording: sorted(spans, key=when) for recording, spans in found.items()}
 

@@ -84,7 +84,7 @@ def _entries(source: str) -> Iterator[Entry]:
         for path in audio.find(source):
             yield Entry(os.fspath(path), os.path.abspath(path))
     else:
-        for line in Path(source).read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        for line in Path(source).read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n"):
             if name := line.strip():
                 yield Entry(name, name if "://" in name else os.path.abspath(name))
 

@@ -26,6 +26,9 @@ when = attrgetter("start_seconds", "end_seconds")
 unword = partial(unquote, errors="surrogateescape")
 
 
+LATEST = 1e8   # seconds, three years: what is longer is a slip, and some formats could not count it in milliseconds
+
+
 class FormatError(ValueError):
     """A file that is not what its ending says, or an answer that a format cannot hold."""
 
@@ -40,7 +43,7 @@ def ordered(timelines: Timeline | Iterable[Timeline]) -> list[Timeline]:
             raise FormatError(f"two answers for {answer.name!r}, or no name: they would read as one. Give names.")
         parts = [replace(part, start_seconds=round(part.start_seconds, 3), end_seconds=round(part.end_seconds, 3))
                  for part in sorted(answer.segments, key=when)]
-        if bad := [when(part) for part in parts if not 0 <= part.start_seconds < part.end_seconds < math.inf]:
+        if bad := [when(part) for part in parts if not 0 <= part.start_seconds < part.end_seconds < LATEST]:
             raise FormatError(f"segment {bad[0]} s of {answer.name!r}: nobody can show it. Give 0 <= start < end.")
         found[answer.name, answer.channel] = replace(answer, segments=tuple(parts))
     return list(found.values())

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from . import datadir, files
@@ -29,7 +30,9 @@ from .settings import to_plain
 from .timeline import Timeline
 
 FORMATS = (".csv", ".jsonl")
-CHUNK_RECORDINGS, CHUNK_BYTES = 4000, 400_000_000   # answered together, then settled: some 20 s of work
+CHUNK_RECORDINGS, CHUNK_BYTES = 4000, 400_000_000   # of PCM, answered together, then settled: some 30 s of work
+PCM = (".wav", ".aif", ".aiff", ".au", ".flac")
+COMPRESSED = 8   # so many seconds of other formats are in a byte as of PCM
 REMEDY = "Give another output, or --overwrite to begin anew."
 ROWS_OF = "rows_of"   # while a table is made anew: the inputs of the one whose rows it takes
 
@@ -45,6 +48,7 @@ def check_path(path: str | os.PathLike) -> Path:
         raise ValueError(f"{path} must end in {' or '.join(FORMATS)}: the ending chooses the format. Rename it.")
     if not path.parent.is_dir():
         raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
+    files.check_writable(path.parent)
     return path
 
 
@@ -75,7 +79,7 @@ def chunks(paths: Sequence[str | os.PathLike]) -> Iterator[list]:
     chunk, size = [], 0
     for path in paths:
         chunk.append(path)
-        size += _state(path)[0]
+        size += _state(path)[0] * (1 if os.fspath(path).lower().endswith(PCM) else COMPRESSED)
         if len(chunk) >= CHUNK_RECORDINGS or size >= CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -94,6 +98,9 @@ class Table:
         """columns: those of CSV; None for JSON lines.   kept: by recording."""
         self.done = 0
         self.failed: list[tuple[str, str]] = []
+        self._partly: set[str] = set()   # that failed in one channel, and have rows of others
+        self._last: str | None = None   # that got a row
+        self._states: dict[str, list[int]] = {}   # as they were before they were read
         self.kept, self._ahead = kept, deque[str]()
         self._file, self._progress, self._made = file, progress, dict(made)
         self._plain = self._quoted = None
@@ -106,9 +113,16 @@ class Table:
         if self._plain:
             self._plain.writeheader()
 
+    def go_on(self, before: Mapping[str, Any], names: Iterable[str | os.PathLike]) -> None:
+        """From where an earlier run has settled these recordings, which are as it found them."""
+        self.done, self.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
+        self._partly = set(before.get("partly", ()))
+        self._note(names)
+
     def without_rows(self, names: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
         """Those of the next recordings that are to be answered; the others get the rows they had."""
         names = list(names)
+        self._note(names)
         self._ahead.extend(os.fspath(name) for name in names)
         return [name for name in names if os.fspath(name) not in self.kept]
 
@@ -119,6 +133,12 @@ class Table:
             self.failed.append((answer.name, answer.reason))
         else:
             self._write(row(answer) if self._plain else answer.to_dict())
+            self._last = answer.name
+        if self.failed and self.failed[-1][0] == self._last == answer.name:
+            self._partly.add(answer.name)
+
+    def _note(self, names: Iterable[str | os.PathLike]) -> None:
+        self._states |= {os.fspath(name): _state(name) for name in names}
 
     def _catch_up(self, name: str | None = None) -> None:
         """Rows that were there before, up to that recording or the last."""
@@ -138,16 +158,20 @@ class Table:
         files.to_disk(self._file)
         self.done = len(names)
         self._made |= {
-            "recordings": self.done, "inputs": _digest(names), "failed": self.failed,
-            "bytes": os.fstat(self._file.fileno()).st_size,
+            "recordings": self.done, "inputs": _digest(names, self._states), "failed": self.failed,
+            "partly": sorted(self._partly), "bytes": os.fstat(self._file.fileno()).st_size,
         }
         self._tell()
 
     def close(self, names: Sequence[str | os.PathLike]) -> None:
-        """The table is whole: tell also the state of recordings with rows, for a later one to keep these."""
+        """The table is whole: tell also the state of each recording with rows, for a later one to keep these; none of
+        one that failed in part."""
         failed = {name for name, _ in self.failed}
         self._made.pop(ROWS_OF, None)
-        self._made["states"] = [_state(name) for name in names if os.fspath(name) not in failed]
+        self._made["states"] = [
+            None if name in failed else self._states.get(name) or _state(name)
+            for name in (os.fspath(path) for path in names) if name not in failed or name in self._partly
+        ]
         self._tell()
 
     def _tell(self) -> None:
@@ -169,7 +193,7 @@ def growing(
     Raises: BusyError where another run is at it; TableError where what is there is of another model, of other options
     or of other recordings.
     """
-    path = check_path(path)
+    path = Path(os.path.realpath(check_path(path)))   # the file that a link stands for
     part, progress = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
     meta = path.with_name(path.name + ".meta.json")
     options = dict(options or {})
@@ -201,7 +225,7 @@ def growing(
                           columns(analyzer.labels, options.get("channels") == "separate", analyzer.dimensions)
                           if is_csv else None, kept)
             if before:
-                table.done, table.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
+                table.go_on(before, names[: before["recordings"]])
             else:
                 table.begin()
             stands = bool(before) and not before["unfinished"]
@@ -281,10 +305,7 @@ def _gone_on_with(
 
 def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLike]) -> dict[str, list[dict]]:
     """The rows of a whole table, by recording, of those that are as they were. Raises: TableError where one is gone."""
-    rows: dict[str, list[dict]] = {}
-    with open(path, **TEXT) as file:
-        for told in csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, file):
-            rows.setdefault(told["path"], []).append(told)
+    rows = _by_recording(path)
     if gone := rows.keys() - {os.fspath(name) for name in names}:
         raise TableError(f"{path} holds {datadir.few(map(printable, gone))}, not among the {len(names)} recordings "
                          f"here: these rows would be lost. {REMEDY}")
@@ -292,9 +313,28 @@ def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLik
     return {name: told for (name, told), state in zip(rows.items(), states) if _state(name) == state}
 
 
+def _by_recording(path: Path) -> dict[str, list[dict]]:
+    rows: dict[str, list[dict]] = {}
+    with open(path, **TEXT) as file:
+        for told in csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, file):
+            rows.setdefault(told["path"], []).append(told)
+    return rows
+
+
+def made_beside(path: str | os.PathLike, beside: str | os.PathLike) -> bool:
+    """Whether the run that made a table wrote that file or folder too."""
+    meta = Path(os.path.realpath(path) + ".meta.json")
+    return meta.exists() and _has_beside({**_read(meta), "unfinished": False}, os.path.abspath(beside))
+
+
 def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
     """Whether the earlier run ended, with that file beside the table."""
     return bool(before) and not before["unfinished"] and before.get("beside") == beside and os.path.exists(beside)
+
+
+def holds_only(path: str | os.PathLike, name: str) -> bool:
+    """Whether a table is not there, or has no rows but of that recording."""
+    return not Path(path).exists() or _by_recording(Path(path)).keys() <= {name}
 
 
 def content(path: str | os.PathLike) -> str:
@@ -305,11 +345,11 @@ def content(path: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(names: Sequence[str | os.PathLike]) -> str:
-    """Of names, sizes and times of change, in order."""
+def _digest(names: Sequence[str | os.PathLike], states: Mapping[str, Sequence[int]] = MappingProxyType({})) -> str:
+    """Of names, sizes and times of change, in order. states: those that are not to be asked for now."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(os.fsencode(name) + b"\0%d %d\n" % tuple(_state(name)))
+        digest.update(os.fsencode(name) + b"\0%d %d\n" % tuple(states.get(os.fspath(name)) or _state(name)))
     return digest.hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,7 +26,7 @@ def score(options: argparse.Namespace) -> int:
         return _on_cluster(options)
     _check(options)
     paths = [path for source in options.sources for path in (_found(source) if os.path.isdir(source) else [source])]
-    if twice := {path for path, count in Counter(map(os.fspath, paths)).items() if count > 1}:
+    if twice := {path for path, count in Counter(map(os.path.normpath, paths)).items() if count > 1}:
         raise ValueError(f"{datadir.few(twice)}: given twice, alone and in a folder or so. Give each once.")
     is_one = paths == options.sources[:1]
     if is_one and not _is_pipe(options):
@@ -34,7 +34,8 @@ def score(options: argparse.Namespace) -> int:
     if options.output:
         scores.check_path(options.output)
     if options.timelines:
-        formats.check_path(options.timelines, len(paths))
+        written = bool(options.output) and scores.made_beside(options.output, options.timelines)
+        formats.check_path(options.timelines, len(paths), ours=written)
     if options.turns:
         _check_turns(options.turns, paths)
     voices = _voices(options)
@@ -49,7 +50,7 @@ def score(options: argparse.Namespace) -> int:
         answers = _answers(options, analyzer, paths)
         failed, kept = _told(options, answers if is_one else _followed(answers, len(paths)), show=is_one)
     if kept:
-        formats.write(kept, options.timelines)   # the table has its name by now, whatever a format cannot hold
+        formats.write(kept, options.timelines, written)   # the table has its name by now, whatever cannot be held
     if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
@@ -102,6 +103,8 @@ def _voices(options: argparse.Namespace) -> dict[str, str]:
         name, _, path = voice.partition("=")
         if not path:
             raise ValueError(f"--enroll {voice!r} must be NAME=PATH, as in anna=anna_calm.wav.")
+        if name in voices:
+            raise ValueError(f"--enroll {name} is given twice. Put the recordings into one folder and give that.")
         voices[name] = path
     if voices:
         speakers = {span.speaker for spans in formats.read_spans(options.turns).values() for span in spans} - {None}
@@ -122,8 +125,8 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tup
     if any(voices):
         decided["contents"] = [scores.content(path) for path in voices if path]
     with scores.growing(
-        options.output, analyzer, paths, decided, overwrite=options.overwrite or _is_pipe(options),
-        beside=options.timelines,
+        options.output, analyzer, paths, decided, beside=options.timelines,
+        overwrite=options.overwrite or _is_pipe(options) and scores.holds_only(options.output, "-"),
     ) as table:
         if table.done == len(paths):
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
@@ -140,7 +143,15 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tup
                     yield answer
                 table.settle(paths[: table.done + len(chunk)])
 
-        _, kept = _told(options, _followed(settled(), len(paths), table.done + known), show=False)
+        try:
+            _, kept = _told(options, _followed(settled(), len(paths), table.done + known), show=False)
+        except KeyboardInterrupt:
+            if options.timelines:
+                told = "with --timelines the same command begins anew"
+            else:
+                told = f"the same command goes on after {table.done + known} of {len(paths)} recordings"
+            print(f"{options.output}: {told}", file=sys.stderr)
+            raise
         return table.failed, kept
 
 
@@ -262,11 +273,14 @@ def _piped(options: argparse.Namespace, analyzer) -> Iterator:
 
 
 def _by_turns(analyzer, paths: list, turns: str, speaker: str | None) -> Iterator:
-    """An answer for each path, to the turns that the file tells of it by path, name or stem."""
-    spans = {os.path.normpath(name): own for name, own in formats.read_spans(turns).items()}
+    """An answer for each path, to the turns that the file tells of it by path, name and stem."""
+    spans: dict[str, list] = defaultdict(list)
+    whole = {os.path.normpath(path) for path in paths}
+    for name, told in formats.read_spans(turns).items():
+        spans[os.path.normpath(name)] += told
     for path in paths:
-        keys = os.path.normpath(path), Path(path).name, Path(path).stem
-        own = next((spans[key] for key in keys if key in spans), None)
+        keys = dict.fromkeys([os.path.normpath(path), *({Path(path).name, Path(path).stem} - whole)])
+        own = [span for key in keys for span in spans.get(key, ())]
         try:
             yield analyzer.analyze(path, spans=own, speaker=speaker) if own else FileError(
                 os.fspath(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")

@@ -37,6 +37,8 @@ class Stream:
         self._resample = audio.Resampler(sample_rate, analyzer.sample_rate)
         self._job = analyzer._job(Recording(name, tuple))
         self._told = 0
+        self._closed = False
+        self._layout: tuple[int, int] | None = None   # the axis of channels, and how many there are
 
     @property
     def delay_seconds(self) -> float:
@@ -45,24 +47,36 @@ class Stream:
         return (grid.length - grid.kept(1, False).start * grid.step) / self._analyzer.sample_rate
 
     def feed(self, block: Any) -> list[Step]:
-        """The next audio, an array as for `analyze`; the steps that are final by it.
+        """The next audio, an array as for `analyze`; the steps that are final by it. Where channels are, the first
+        blocks tell: later ones may be shorter than there are channels.
 
         Raises: AudioError for an array that is no audio; ValueError after close.
         """
-        if self._job.complete:
+        if self._closed:
             raise ValueError("the stream is closed: nothing can follow. Begin another with analyzer.stream.")
-        if len(block) == 0:
+        if 0 in np.shape(block):
             return []
-        mono = audio.from_array(block, self._rate, self._rate, self._job.recording.name)
-        return self._hear(self._resample(mono))
+        return self._hear(self._resample(self._mono(block)))
+
+    def _mono(self, block: Any) -> np.ndarray:
+        shape, name = np.shape(block), self._job.recording.name
+        if self._layout is not None and len(shape) == 2 and shape[self._layout[0]] == self._layout[1]:
+            channels = np.moveaxis(np.asarray(block), self._layout[0], 0)
+            return np.mean([audio.from_array(one, self._rate, self._rate, name) for one in channels], axis=0)
+        mono = audio.from_array(block, self._rate, self._rate, name)
+        if len(shape) == 2 and 1 < min(shape):
+            self._layout = int(np.argmin(shape)), min(shape)
+        return mono
 
     def close(self) -> Timeline:
         """The answer to all that was heard. Raises: AudioError where that was nothing."""
-        if not self._job.complete:
+        if not self._closed:
+            self._closed = True
             self._hear(self._resample(np.empty(0, np.float32), last=True))
-            if not self._job.quality.num_samples:
-                raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
-            self._analyzer._answer([self._job.end()])
+            if self._job.quality.num_samples:
+                self._analyzer._answer([self._job.end()])
+        if not self._job.complete:
+            raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
         return self._analyzer._result(self._job)
 
     def _hear(self, block: np.ndarray) -> list[Step]:

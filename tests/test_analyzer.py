@@ -517,12 +517,26 @@ def test_a_step_is_final_within_the_delay_that_a_stream_tells(tiny):
 def test_a_closed_or_silent_stream_is_refused(small):
     stream = small.stream(RATE)
     assert stream.feed(np.zeros(0)) == []
-    with pytest.raises(audio.AudioError, match="Feed some first"):
-        stream.close()
+    for _ in range(2):
+        with pytest.raises(audio.AudioError, match="Feed some first"):
+            stream.close()
+    with pytest.raises(ValueError, match="Begin another"):
+        stream.feed(noise(0.5))
+    stream = small.stream(RATE)
     stream.feed(noise(0.5))
     assert stream.close().duration_seconds == stream.close().duration_seconds == 0.5
     with pytest.raises(ValueError, match="Begin another"):
         stream.feed(noise(0.5))
+
+
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_blocks_may_be_shorter_than_there_are_channels(small, rate, channels_first):
+    stereo = np.stack([noise(0.5, 1), noise(0.5, 2)])
+    stream, cuts = small.stream(rate), np.cumsum([0, 100, 2, 1, 2, 0, 1, stereo.shape[1]])
+    for first, last in zip(cuts, cuts[1:]):
+        stream.feed(stereo[:, first:last] if channels_first else stereo[:, first:last].T)
+    assert_alike(stream.close(), small.analyze(stereo, rate))
 
 
 # channels and spans

@@ -326,3 +326,25 @@ def test_rates_and_blocks_that_make_no_sense_are_refused():
         audio.from_array(chord(), 16)
     with pytest.raises(ValueError, match="block_seconds=0 .* Raise it"):
         next(audio.blocks(io.BytesIO(encoded(chord())), block_seconds=0))
+
+
+def test_mp3s_joined_are_read_to_the_end_of_the_last():
+    one = encoded(chord(), format="MP3", subtype="MPEG_LAYER_III")
+    alone = audio.duration(io.BytesIO(one))
+    for file in (io.BytesIO(one + one), io.BytesIO(one + b"TAG" + bytes(125) + one)):
+        assert 2 * alone <= audio.duration(file) < 2 * alone + 0.3
+    assert audio.duration(io.BytesIO(one + b"TAG" + bytes(125))) == alone
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_streams_joined_are_refused_as_what_they_are(subtype):
+    one, other = (encoded(chord(), 48_000, "OGG", subtype) for _ in range(2))   # each has a number of its own
+    with pytest.raises(AudioError, match="several Ogg streams one after the other. Join them"):
+        audio.read(io.BytesIO(one + other))
+    with pytest.raises(AudioError, match="the last Ogg page is a part of one"):
+        audio.read(io.BytesIO(one[:-100]))
+
+
+def test_a_span_without_an_end_is_refused():
+    with pytest.raises(AudioError, match="without an end"):
+        audio.cut(chord(), 16_000, 0.0, float("inf"))

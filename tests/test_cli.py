@@ -137,6 +137,41 @@ def test_timelines_are_of_all_recordings_of_the_table(model, calls, tmp_path, ca
     assert main([*command[:4], *command[6:]]) == 0 and "is whole" in capsys.readouterr().err   # less is asked
 
 
+def test_a_kaldi_folder_of_the_same_run_is_written_again(model, voice, tmp_path, capsys):
+    (tmp_path / "voices").mkdir()
+    soundfile.write(tmp_path / "voices" / "a.wav", voice, 16_000)
+    command = ["score", str(tmp_path / "voices"), "-o", str(tmp_path / "scores.csv"), "--timelines", str(tmp_path / "kaldi"),
+               "--model", model]
+    assert main(command) == 0
+    assert main(command) == 0 and "is whole" in capsys.readouterr().err
+    soundfile.write(tmp_path / "voices" / "b.wav", voice, 16_000)
+    assert main(command) == 0 and {Path(u.wav).name for u in datadir.read(tmp_path / "kaldi")} == {"a.wav", "b.wav"}
+    command[3] = str(tmp_path / "others.csv")
+    assert main(command) == 1 and "Name a new folder" in capsys.readouterr().err
+
+
+def test_turns_of_all_names_of_a_recording_are_heard_and_none_of_another(model, calls, tmp_path, capsys):
+    (calls / "c").mkdir()
+    record(calls / "c" / "c.wav", 9)
+    (tmp_path / "turns.csv").write_text("path,start,end,speaker\n" + "".join(f"{name},{k / 10},{k / 10 + 0.2},s{k}\n" for
+        k, name in enumerate([calls / "c.wav", calls / "." / "c.wav", f"{calls}/sub/../c.wav", calls / "c" / "c.wav"])))
+    out = tmp_path / "told.csv"
+    assert main(["score", str(calls / "c.wav"), str(calls / "c" / "c.wav"), "--turns", str(tmp_path / "turns.csv"),
+                 "--timelines", str(out), "--model", model]) == 0
+    told = {Path(answer.name).parent.name: [part.speaker for part in answer.segments] for answer in formats.read(out)}
+    assert told == {calls.name: ["s0", "s1", "s2"], "c": ["s3"]}
+
+
+def test_what_is_given_twice_is_refused(model, calls, tmp_path, capsys):
+    assert main(["score", f"{calls}/./c.wav", str(calls), "-o", str(tmp_path / "s.csv"), "--model", model]) == 1
+    assert "given twice" in capsys.readouterr().err
+    (tmp_path / "turns.rttm").write_text("SPEAKER c 1 0.0 0.5 <NA> <NA> anna <NA> <NA>\n")
+    voice = f"anna={calls / 'c.wav'}"
+    assert main(["score", str(calls / "c.wav"), "--turns", str(tmp_path / "turns.rttm"), "--enroll", voice,
+                 "--enroll", voice, "--model", model]) == 1
+    assert "--enroll anna is given twice" in capsys.readouterr().err
+
+
 def test_turns_that_have_changed_are_another_question(model, calls, tmp_path, capsys):
     turns = tmp_path / "turns.rttm"
     command = ["score", str(calls / "c.wav"), "--turns", str(turns), "-o", str(tmp_path / "scores.csv"),
@@ -371,13 +406,19 @@ def test_what_spoke_for_an_emotion_is_drawn(model, tmp_path, capsys):
 def test_standard_input_gets_the_answer_of_the_file(model, tmp_path, monkeypatch, capsys, separate):
     noise = np.random.default_rng(0).normal(scale=0.1, size=(20_000, 2))
     soundfile.write(tmp_path / "two.wav", noise, 16_000, subtype="PCM_16")
-    out, option = tmp_path / "scores.csv", ["--channels", "separate"] if separate else []
+    option = ["--channels", "separate"] if separate else []
     content = (tmp_path / "two.wav").read_bytes()
     rows = []
-    for source, sent in ((str(tmp_path / "two.wav"), b""), ("-", content)):
+    for source, sent, name in (
+        (str(tmp_path / "two.wav"), b"", "file.csv"), ("-", b"RIFF", "pipe.csv"), ("-", content, "pipe.csv"),
+    ):
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(sent)))
-        assert main(["score", source, "--model", model, "-o", str(out), *option]) == 0
-        rows.append(list(csv.DictReader(out.open())))
+        told = main(["score", source, "--model", model, "-o", str(tmp_path / name), *option])
+        assert told == (sent == b"RIFF")
+        rows += [list(csv.DictReader((tmp_path / name).open()))] if told == 0 else []
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert main(["score", "-", "--model", model, "-o", str(tmp_path / "file.csv"), *option]) == 1
+    assert "these rows would be lost" in capsys.readouterr().err
     for file, pipe in zip(*rows, strict=True):
         assert pipe["path"] == "-" and pipe["label"] == file["label"] and pipe["duration_seconds"] == "1.250"
         assert float(pipe["confidence"]) == pytest.approx(float(file["confidence"]), abs=1e-4)

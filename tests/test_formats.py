@@ -654,3 +654,15 @@ def test_a_line_of_json_that_tells_no_answer_is_refused_by_name(tmp_path, old, n
     path.write_text(text.replace(old, new))
     with pytest.raises(FormatError, match="a.jsonl"):
         read(path)
+
+
+def test_turns_of_a_second_channel_are_refused(tmp_path):
+    (tmp_path / "a.rttm").write_text("".join(
+        f"SPEAKER call {channel} 0.5 1.0 <NA> <NA> anna <NA> <NA>\n" for channel in (1, 2)))
+    with pytest.raises(FormatError, match="a.rttm:2: channel 2.*Make each channel a file"):
+        read_spans(tmp_path / "a.rttm")
+
+
+def test_what_ends_in_a_million_years_is_refused():
+    with pytest.raises(FormatError, match="nobody can show it"):
+        write(timeline(segments=(replace(SEGMENTS[0], end_seconds=1e306),)), "a.vtt")

@@ -35,7 +35,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "datacheck": "datadir labels",
     "rows": "datadir files labels timeline",
     "tiers": "rows timeline",
-    "formats": "datadir rows tiers timeline",
+    "formats": "datadir files rows tiers timeline",
     "splits": "datadir",
 
     "detector": "spectra speech",

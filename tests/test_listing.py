@@ -146,3 +146,10 @@ def test_a_damaged_shard_is_refused_by_name(calls, tmp_path, damage):
     (tmp_path / "calls.tar").write_bytes(damage((tmp_path / "calls.tar").read_bytes()))
     with pytest.raises(ValueError, match="calls.tar is cut or no tar file.*Copy it again"):
         entries(tmp_path / "calls.tar")
+
+
+def test_a_list_may_begin_with_a_mark_and_names_may_hold_what_else_ends_lines(calls, tmp_path):
+    strange = calls / "a\u2028b\x0cc.wav"
+    (calls / "a.wav").rename(strange)
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + f"{strange}\r\n{calls / 'b.flac'}\r\n".encode())
+    assert [entry.name for entry in entries(tmp_path / "list.txt")] == [str(strange), str(calls / "b.flac")]

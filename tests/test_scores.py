@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -350,3 +351,61 @@ def test_a_model_with_dimensions_has_a_column_for_each(rating, tmp_path, ending)
     assert list(rows[0])[5:9] == ["duration_seconds", "valence", "arousal", "p_anger"]
     for row, answer in zip(rows, scored, strict=True):
         assert {name: float(row[name]) for name in answer.dimensions} == pytest.approx(answer.dimensions, abs=1e-6)
+
+
+def files_of(folder, count=3) -> list[str]:
+    for name in "abc"[:count]:
+        (folder / f"{name}.wav").write_text(name)
+    return [str(folder / f"{name}.wav") for name in "abc"[:count]]
+
+
+def said_of(name, channel=None):
+    return replace(answer(name, 0.5, 0.125, 0.125, 0.125, 0.125), channel=channel)
+
+
+def test_a_recording_that_changes_after_it_was_read_is_answered_again(analyzer, tmp_path):
+    names = files_of(tmp_path)
+    with scores.growing(tmp_path / "scores.csv", analyzer, names) as table:
+        assert table.without_rows(names) == names
+        Path(names[0]).write_text("another call")
+        for name in names:
+            table.add(said_of(name))
+    with scores.growing(tmp_path / "scores.csv", analyzer, names) as table:
+        assert table.without_rows(names) == names[:1]
+        table.add(said_of(names[0]))
+    with scores.growing(tmp_path / "scores.csv", analyzer, names) as table:
+        assert table.done == 3
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_recording_of_which_a_channel_failed_is_answered_again(analyzer, tmp_path, failing, stopped):
+    names, options = files_of(tmp_path), {"channels": "separate"}
+    with contextlib.suppress(KeyboardInterrupt), \
+            scores.growing(tmp_path / "scores.csv", analyzer, names, options) as table:
+        table.without_rows(names[:2])
+        for channel in (1, 2):
+            failed = FileError(names[0], "cut. Copy it again.", channel)
+            table.add(failed if channel == failing else said_of(names[0], channel))
+        table.add(said_of(names[1], 1))
+        table.add(said_of(names[1], 2))
+        table.settle(names[:2])
+        if stopped:
+            raise KeyboardInterrupt
+        table.without_rows(names[2:])
+        table.add(said_of(names[2], 1))
+    if stopped:
+        with scores.growing(tmp_path / "scores.csv", analyzer, names, options) as table:
+            assert table.done == 2 and table.without_rows(names[2:]) == names[2:]
+            table.add(said_of(names[2], 1))
+    with scores.growing(tmp_path / "scores.csv", analyzer, names, options) as table:
+        assert table.without_rows(names) == names[:1]
+        table.add(said_of(names[0], 1))
+    assert [row["path"] for row in read_csv(tmp_path / "scores.csv")] == [names[0], names[1], names[1], names[2]]
+
+
+def test_a_table_behind_a_link_is_written_where_it_leads(analyzer, tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "scores.csv").symlink_to(tmp_path / "far" / "real.csv")
+    write(ANSWERS, tmp_path / "scores.csv", analyzer)
+    assert (tmp_path / "scores.csv").is_symlink() and len(read_csv(tmp_path / "far" / "real.csv")) == len(SCORED)

@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"emotion {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"emotion {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        on = "; the same command goes on from here" if options.command == "train" else ""
+        print(f"emotion {options.command}: interrupted{on}", file=sys.stderr)
         return 130
 
 
