@@ -49,7 +49,7 @@ def draw(rows: Sequence[Mapping], path: Output, best_epoch: int | None = None, t
         if best_epoch is not None:
             kept = scale * columns[score][epochs == best_epoch][0]
             axes.plot([best_epoch], [kept], color=AFTER, marker="*", markersize=14, linestyle="",
-                      label=f"best epoch {best_epoch}: {mark.format(kept)}")
+                      label=f"kept: epoch {best_epoch}, {mark.format(kept)}")
     for axes, name in ((loss, "loss"), (rate, "learning rate")):
         plain(axes, ylabel=name)
     for axes in (loss, *panels, rate):

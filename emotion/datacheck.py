@@ -106,6 +106,7 @@ TABLES = {
     "spk2warp": Table("speaker", "<speaker-id> <factor from 0.5 to 1.5>", _number(0.5, 1.5)),
 }
 REQUIRED = tuple(TABLES)[:4]
+ALONG = ("text", "utt2lang", "utt2uniq")   # tables that utterances keep in a part of their directory
 
 
 def validate(directory: str | os.PathLike) -> list[str]:
@@ -250,6 +251,23 @@ def _complete(tables: Mapping[str, Mapping[str, str]]) -> set[str]:
         wavs = set(chosen.pop("wav.scp"))
         chosen["segments"] = [u for u, span in tables["segments"].items() if words(span)[0] in wavs]
     return set.intersection(*(set(rows) for name, rows in chosen.items() if TABLES[name].selects))
+
+
+def write(out: str | os.PathLike, utterances: Sequence[Utterance], sources: Iterable[str | os.PathLike]) -> None:
+    """What datadir.write writes, and of the other tables those of ALONG that the sources have for all utterances. What
+    tells of other utterances, that were there before, goes."""
+    ids, out = {u.id for u in utterances}, Path(out)
+    along: dict[str, dict[str, str]] = {name: {} for name in ALONG}
+    for source in map(Path, sources):
+        for name, rows in along.items():
+            if (source / name).is_file():
+                rows |= {key: value for key, value in datadir.read_table(source / name) if key in ids}
+    datadir.write(out, utterances)
+    for name in TABLES.keys() - datadir.TABLES:
+        if name in along and along[name].keys() == ids:
+            datadir.write_table(out / name, along[name])
+        elif (out / name).is_file() and {key for key, _ in datadir.read_table(out / name)} != ids:
+            (out / name).unlink()
 
 
 def set_aside(directory: str | os.PathLike, utterances: Sequence[Utterance]) -> bool:

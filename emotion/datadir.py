@@ -214,6 +214,12 @@ def digest(utterances: Iterable[Utterance]) -> str:
     return hashlib.sha256(repr(list(utterances)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+TABLES = frozenset({   # that `write` writes, or removes where they do not apply
+    "utt2spk", "spk2utt", "utt2emotion", "utt2dur", "spk2gender", "segments", "wav.scp", "utt2votes",
+    *(f"utt2{name}" for name in labels.DIMENSIONS),
+})
+
+
 def write(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:
     """Writes wav.scp, utt2spk, spk2utt, utt2emotion; segments if there are spans; utt2dur and spk2gender if
     duration and sex of all are known; utt2votes and the ratings if those of some are known.

@@ -99,12 +99,21 @@ class Posteriors:
         """
         first = parts[0]
         for part in parts[1:]:
-            if (part.utterances, part.labels) != (first.utterances, first.labels):
+            if (part.utterances, part.labels) != (first.utterances, first.labels) or (
+                    part.targets != first.targets).any():
                 raise DataError(
-                    "the members of an ensemble answered other utterances or in other classes: their mean would mix "
-                    "them up. Give models of the same fold of the same split."
+                    "the members of an ensemble answered other utterances, in other classes or with other emotions as "
+                    "the truth: their mean would mix them up. Give models of the same fold of the same split."
                 )
         return replace(first, probabilities=np.mean([part.probabilities for part in parts], axis=0))
+
+
+def _told(scores_json: Path) -> dict:
+    """What was told of an earlier evaluation; nothing where it was cut off."""
+    try:
+        return json.loads(scores_json.read_text())
+    except ValueError:
+        return {}
 
 
 Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate
@@ -185,11 +194,13 @@ def answers(
     return named, Ratings.of(utterances, analyzer.dimensions, said)
 
 
-def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_back: float = 0.0) -> Calibration:
+def calibrate(
+    exp_dir: str | Path, directory: str, device: str = "auto", hold_back: float | None = None,
+) -> Calibration:
     """Fit the temperatures on the validation speakers and store them in the model; draws EXP/reliability.png.
 
-    hold_back: share of these utterances, the least sure ones, that the model is to call unknown; of a model that is
-    calibrated, this alone is fitted.
+    hold_back: share of these utterances, the least sure ones, that the model is to call unknown, 0 for none; of a model
+    that is calibrated, this alone is fitted.
     Temperatures are fitted on the utterances that one window of the model holds, if enough are so short: of longer ones
     it answers with the mean over windows. The step temperature makes each step of the timeline as sure of its
     utterance's label as it is right.
@@ -198,12 +209,15 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
     path = Path(exp_dir) / checkpoint.FILE_NAME
     model = checkpoint.read(path)
     is_fitted = model.calibration != Calibration()
-    if is_fitted and not hold_back:
+    if is_fitted and hold_back is None:
         log.info("%s is calibrated (temperature %.2f), once and for all: skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
     refuse_heard(utterances, model.train_speakers, "trained on")
     targets = np.array(model.scheme.indices(u.emotion for u in utterances))
+    if len(targets) < ENOUGH and not is_fitted:
+        log.warning("%d validation utterances are few to fit temperatures on: take with care how sure the answers are",
+                    len(targets))
     analyzer = Analyzer(model, device)
     answers = timelines(utterances, analyzer)
     probabilities = np.stack([answer.probabilities for answer in answers])
@@ -220,8 +234,8 @@ def calibrate(exp_dir: str | Path, directory: str, device: str = "auto", hold_ba
             fitted.utterance, fitted.step,
             metrics.ece(targets, probabilities), metrics.ece(targets, calibrated), len(targets),
         )
-    fitted = replace(fitted, unknown_below=fit_threshold(torch.tensor(calibrated), hold_back))
-    if hold_back:
+    fitted = replace(fitted, unknown_below=fit_threshold(torch.tensor(calibrated), hold_back or 0.0))
+    if hold_back is not None:
         log.info("below a confidence of %.2f the answer is unknown", fitted.unknown_below)
     chose = {*model.valid_speakers, *(u.speaker for u in utterances)}  # whoever calibrates cannot test
     checkpoint.write(replace(model.with_calibration(fitted), valid_speakers=tuple(sorted(chose))), path)
@@ -274,12 +288,14 @@ def evaluate(
     }
     if not allow_heard:
         refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
-    if done.exists():
-        scores = json.loads(done.read_text())
-        if {**source, "data": scores.get("data")}.items() <= scores.items():
+    scores: dict = _told(done) if done.exists() else {}
+    if scores:
+        tables = [out / f"posteriors{kind}.csv", *([out / f"{TABLE}{kind}.csv"] if "dimensions" in scores else [])]
+        same = {**source, "data": scores.get("data")}.items() <= scores.items()
+        if same and all(table.exists() for table in tables):
             log.info("%s stands: evaluation is done, skipped", done)
             return scores
-        if os.path.realpath(str(scores.get("data"))) != os.path.realpath(directory):
+        if not same and os.path.realpath(str(scores.get("data"))) != os.path.realpath(directory):
             raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
     out.mkdir(parents=True, exist_ok=True)
     if own_statistics:

@@ -99,7 +99,7 @@ def nll(targets: ArrayLike, probabilities: ArrayLike) -> float:
     """Negative log likelihood of the truth, mean over utterances, in nats. Guessing costs log(classes)."""
     targets, probabilities = _probabilities(targets, probabilities)
     of_truth = probabilities[np.arange(len(targets)), targets]
-    return float(-np.mean(np.log(np.maximum(of_truth, SMALLEST_PROBABILITY))))
+    return float(0 - np.mean(np.log(np.maximum(of_truth, SMALLEST_PROBABILITY))))   # 0, where - alone gives -0
 
 
 def ccc(targets: ArrayLike, predictions: ArrayLike) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     elif len(roots) == 1:
         seeds = by_seed(Path(roots[0]), table, _read)
         columns = {f"seed {seed}": list(folds.values()) for seed, folds in sorted(seeds.items())}
+        _refuse_other(Path(roots[0]), seeds)
     else:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
     summaries = {name: _summary(folds) for name, folds in columns.items()}
@@ -42,6 +43,8 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
     Of dimensions, the mean CCC over its seeds. Raises DataError where one has no results.
     """
     found = {root: by_seed(root, table, _read) for root in map(Path, roots)}
+    for root, seeds in found.items():
+        _refuse_other(root, seeds)
     summaries = {root: [_summary(list(folds.values())) for folds in seeds.values()] for root, seeds in found.items()}
     dimensions = dict.fromkeys(
         name for column in summaries.values() for summary in column for name in summary.get("dimensions", {})
@@ -59,7 +62,10 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         minutes = [_training_seconds(path) / 60 for path in paths if path.exists()]
         folds = " ".join(map(str, sorted(next(iter(seeds.values())))))
         spread = uar.std(ddof=1) if len(uar) > 1 else np.nan
-        cells = [root.parent.name, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),
+        name = root.resolve()
+        alike = [other for other in found if other.resolve().parent.name == name.parent.name]
+        called = name.parent.name if len(alike) == 1 else f"{name.parent.name}/{name.name}"
+        cells = [called, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),
                  *(_cell(sum(ccc) / len(ccc), 3) for ccc in rated),
                  _cell(sum(minutes) / len(minutes) if minutes else np.nan)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -90,6 +96,17 @@ def by_seed(root: Path, table: str, read: Callable[[Path], T]) -> dict[int, dict
         covered = {seed: sorted(folds) for seed, folds in found.items()}
         raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
     return found
+
+
+def _refuse_other(root: Path, seeds: Mapping[int, Mapping[int, Answers]]) -> None:
+    """Raises: DataError where the seeds of a fold tested other utterances, or know them by other emotions."""
+    told: dict[int, set] = defaultdict(set)
+    for folds in seeds.values():
+        for k, (named, _) in folds.items():
+            told[k].add(frozenset(zip(named.utterances, named.speakers, map(named.labels.__getitem__, named.targets))))
+    if other := [k for k, tests in sorted(told.items()) if len(tests) > 1]:
+        raise DataError(f"{root}: seeds of fold {other[0]} tested other utterances, or know them by other emotions: "
+                        "their mean would say nothing. Evaluate them on the same data directory.")
 
 
 def _read(path: Path) -> Answers:

@@ -52,13 +52,18 @@ def read(path: str | os.PathLike) -> Split:
     from yaml import YAMLError
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(_SplitFile), OmegaConf.load(Path(path)))
+        file = OmegaConf.load(Path(path))
+        merged = OmegaConf.merge(OmegaConf.structured(_SplitFile), file)
         content: Any = OmegaConf.to_container(merged, throw_on_missing=True)
     except (OSError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise DataError(
             f"{path} is no split file: {' '.join(str(error).split())}. It holds name, source, folds: "
             "[{test: [speakers], valid: [speakers]}, ...] and, if wanted, note. Correct it."
         ) from None
+    told: Any = OmegaConf.to_container(file)
+    named = [name for fold in told.get("folds") or () for part in fold.values() for name in part or ()]
+    if numbers := [str(name) for name in named if isinstance(name, (int, float))]:
+        raise DataError(f"{path}: {few(numbers)} are numbers to YAML, which takes 010 for 8. Write speakers in quotes.")
     folds = tuple((tuple(fold["test"]), tuple(fold["valid"])) for fold in content["folds"])
     if not folds:
         raise DataError(f"{path} has no folds: nobody would be tested. List them under `folds`.")

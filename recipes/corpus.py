@@ -100,7 +100,14 @@ class Corpus:
             for code, count in spoken.votes.items():
                 votes[names[code]] += count
             start, stop = spoken.span
-            seconds = audio.duration(path) if start is None or stop is None else stop - start
+            seconds = audio.duration(path)
+            if start is not None:
+                stop = seconds if stop is None else stop   # to its end
+                if not 0 <= start < min(stop, seconds) or stop > seconds + audio.OVERSHOOT_SECONDS:
+                    raise ValueError(f"{path}: from {start} to {stop} s is no part of its {seconds:.3f} s. Correct the "
+                                     "table.")
+                stop = min(stop, seconds)
+                seconds = stop - start
             speaker, name = self.prefix + spoken.speaker, re.sub(r"[^\w.+-]+", "-", spoken.name)
             result.append(datadir.Utterance(
                 f"{speaker}-{name}", speaker, str(path), names[spoken.code], start, stop, seconds,
@@ -117,7 +124,10 @@ class Corpus:
 
     def names(self) -> dict[str, str]:
         """{raw emotion: canonical name}"""
-        return yaml.safe_load(Path(self.labels).read_text(encoding="utf-8"))
+        names = yaml.load(Path(self.labels).read_text(encoding="utf-8"), yaml.BaseLoader)   # 1 and no are words too
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"{self.labels} must have a line for each label of the corpus, as in `wut: anger`.")
+        return names
 
     def compare(self, utterances: list[datadir.Utterance]) -> None:
         """Prints the files of each class beside the published number, and warns where they differ."""
@@ -280,5 +290,5 @@ def prepare(
         corpus.compare(utterances)
         corpus.doubt(utterances)
         corpus.write(options.out, utterances)
-    except (OSError, ValueError) as error:
-        sys.exit(f"prepare.py: {error}")
+    except (OSError, ValueError, yaml.YAMLError, re.error) as error:
+        sys.exit(f"prepare.py: {' '.join(str(error).split())}")

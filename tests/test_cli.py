@@ -140,8 +140,8 @@ def test_timelines_are_of_all_recordings_of_the_table(model, calls, tmp_path, ca
 def test_a_kaldi_folder_of_the_same_run_is_written_again(model, voice, tmp_path, capsys):
     (tmp_path / "voices").mkdir()
     soundfile.write(tmp_path / "voices" / "a.wav", voice, 16_000)
-    command = ["score", str(tmp_path / "voices"), "-o", str(tmp_path / "scores.csv"), "--timelines", str(tmp_path / "kaldi"),
-               "--model", model]
+    command = ["score", str(tmp_path / "voices"), "-o", str(tmp_path / "scores.csv"), "--timelines",
+               str(tmp_path / "kaldi"), "--model", model]
     assert main(command) == 0
     assert main(command) == 0 and "is whole" in capsys.readouterr().err
     soundfile.write(tmp_path / "voices" / "b.wav", voice, 16_000)
@@ -153,8 +153,9 @@ def test_a_kaldi_folder_of_the_same_run_is_written_again(model, voice, tmp_path,
 def test_turns_of_all_names_of_a_recording_are_heard_and_none_of_another(model, calls, tmp_path, capsys):
     (calls / "c").mkdir()
     record(calls / "c" / "c.wav", 9)
-    (tmp_path / "turns.csv").write_text("path,start,end,speaker\n" + "".join(f"{name},{k / 10},{k / 10 + 0.2},s{k}\n" for
-        k, name in enumerate([calls / "c.wav", calls / "." / "c.wav", f"{calls}/sub/../c.wav", calls / "c" / "c.wav"])))
+    names = [calls / "c.wav", f"{calls}/./c.wav", f"{calls}/sub/../c.wav", calls / "c" / "c.wav"]
+    rows = [f"{name},{k / 10},{k / 10 + 0.2},s{k}" for k, name in enumerate(names)]
+    (tmp_path / "turns.csv").write_text("\n".join(["path,start,end,speaker", *rows]))
     out = tmp_path / "told.csv"
     assert main(["score", str(calls / "c.wav"), str(calls / "c" / "c.wav"), "--turns", str(tmp_path / "turns.csv"),
                  "--timelines", str(out), "--model", model]) == 0

@@ -24,13 +24,13 @@ def test_curves_mark_the_epoch_of_the_best_uar(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 5000
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "validation UAR (%)", "learning rate"]
     assert figure.axes[-1].get_xlabel() == "epoch"
-    assert {"train", "valid", "best epoch 3: UAR 70.0 %"} <= set(written(figure))
+    assert {"train", "valid", "kept: epoch 3, UAR 70.0 %"} <= set(written(figure))
     assert_readable(figure)
 
 
 def test_curves_mark_the_epoch_that_was_kept_where_it_is_given(tmp_path):
     figure = curves.draw(history(10), tmp_path / "curves.png", best_epoch=5)
-    assert "best epoch 5: UAR 69.6 %" in written(figure)
+    assert "kept: epoch 5, UAR 69.6 %" in written(figure)
 
 
 def test_curves_join_the_rows_of_an_epoch_and_the_last_value_counts(tmp_path):
@@ -54,12 +54,12 @@ def test_curves_of_a_run_that_diverged_are_drawn_without_a_mark(tmp_path):
 
 def test_curves_show_concordance_beside_recall_or_alone():
     rows = [{**row, "valid_ccc": str(0.5 + 0.01 * int(row["epoch"]))} for row in history(4)]
-    assert {"best epoch 3: UAR 70.0 %", "best epoch 3: CCC 0.530"} <= set(written(curves.draw(rows, io.BytesIO())))
+    assert {"kept: epoch 3, UAR 70.0 %", "kept: epoch 3, CCC 0.530"} <= set(written(curves.draw(rows, io.BytesIO())))
     for row in rows:
         row.pop("valid_uar", None)
     figure = curves.draw(rows, io.BytesIO())
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "validation CCC", "learning rate"]
-    assert "best epoch 3: CCC 0.530" in written(figure)
+    assert "kept: epoch 3, CCC 0.530" in written(figure)
     assert_readable(figure)
 
 

@@ -440,3 +440,17 @@ def test_a_value_of_a_no_break_space_is_one_to_validate_and_to_fix(data):
     replace(data / "vad.scp", "a-1 v.ark:1\na-2 v.ark:1", "a-2 v.ark:1\na-1 \xa0")
     datacheck.fix(data)
     assert datacheck.validate(data) == [] and "a-1 \xa0\n" in (data / "vad.scp").read_text(encoding="utf-8")
+
+
+def test_sentences_go_along_with_their_utterances_and_no_others_stay(data, tmp_path):
+    utterances, out = datadir.read(data), tmp_path / "out"
+    datacheck.write(out, utterances, [data])
+    told = {"text", "utt2lang", "utt2uniq"}
+    assert told <= {path.name for path in out.iterdir()} and not (out / "feats.scp").exists()
+    (out / "feats.scp").write_text((data / "feats.scp").read_text())
+    datacheck.write(out, utterances[:1], [data])
+    assert dict(datadir.read_table(out / "text")) == {utterances[0].id: "so it is"}
+    assert not (out / "feats.scp").exists() and datacheck.validate(out) == []
+    (data / "text").write_text(f"{utterances[1].id} it is\n")   # not of all
+    datacheck.write(out, utterances[:2], [data])
+    assert not (out / "text").exists() and datacheck.validate(out) == []

@@ -141,9 +141,11 @@ def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_pat
     caplog.set_level("INFO")
     first, other = corpus(tmp_path / "test", "c"), corpus(tmp_path / "other", "d")
     scores = evaluate.evaluate(experiment, first, "cpu")
+    assert evaluate.evaluate(experiment, first, "cpu") == scores and "evaluation is done, skipped" in caplog.text
     (experiment / evaluate.POSTERIORS).unlink()
+    assert evaluate.evaluate(experiment, first, "cpu") == scores and (experiment / evaluate.POSTERIORS).exists()
+    (experiment / "scores.json").write_text('{"model": "')
     assert evaluate.evaluate(experiment, first, "cpu") == scores
-    assert "evaluation is done, skipped" in caplog.text and not (experiment / evaluate.POSTERIORS).exists()
     with pytest.raises(DataError, match="would be lost. Give another folder"):
         evaluate.evaluate(experiment, other, "cpu")
     assert evaluate.evaluate(experiment, other, "cpu", out=tmp_path / "out")["data"] == other
@@ -247,6 +249,8 @@ def test_a_calibrated_model_learns_what_to_hold_back_and_keeps_its_temperatures(
     assert before.unknown_below == 0 and after == dataclasses.replace(before, unknown_below=after.unknown_below)
     answers = evaluate.timelines(datadir.read(directory), Analyzer(experiment, "cpu"))
     assert np.mean([answer.label == "unknown" for answer in answers]) == pytest.approx(0.4, abs=0.1)
+    assert evaluate.calibrate(experiment, directory, "cpu") == after
+    assert evaluate.calibrate(experiment, directory, "cpu", hold_back=0.0) == before
 
 
 @pytest.mark.parametrize("enough", [2, 50])

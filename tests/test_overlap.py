@@ -86,6 +86,8 @@ def test_a_sentence_in_two_of_them_warns_or_fails_where_asked(tmp_path, capsys):
     assert said.startswith(f"emotion data check: warning: {train} and {test} share 1 sentences (kids are talking)")
     assert main(["data", "check", train, test, "--strict-text"]) == 1
     assert "warning" not in capsys.readouterr().err
+    assert main(["data", "check", train, directory(tmp_path / "bare", "c"), "--strict-text"]) == 1
+    assert "has no sentences in a table text" in capsys.readouterr().err
 
 
 def test_a_directory_given_twice_is_refused(tmp_path, capsys):

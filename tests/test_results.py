@@ -56,6 +56,27 @@ def test_seeds_that_cover_different_folds_are_refused(tmp_path):
         results.results(tmp_path)
 
 
+@pytest.mark.parametrize("other", [planted("a1 a2", [0, 1], [0, 1]), planted("a1 a2 a3", [0, 1, 1], [0, 1, 1]),
+                                   planted("a1 a2 b3", [0, 1, 0], [0, 1, 0])])
+@pytest.mark.parametrize("how", [results.results, lambda root: results.results(root, ensemble=True),
+                                 lambda root: results.rows([root])])
+def test_seeds_that_tested_other_utterances_or_know_others_as_the_truth_are_refused(tmp_path, other, how):
+    for seed, posteriors in enumerate((planted("a1 a2 a3", [0, 1, 0], [0, 1, 1]), other), 1):
+        (tmp_path / f"fold1/seed{seed}").mkdir(parents=True)
+        posteriors.write(tmp_path / f"fold1/seed{seed}" / POSTERIORS)
+    with pytest.raises(DataError):
+        how(tmp_path)
+
+
+def test_rows_of_two_splits_are_told_apart(tmp_path):
+    for split in ("luna5", "emobox6"):
+        (tmp_path / "serial" / split / "fold1/seed1").mkdir(parents=True)
+        planted("a1 a2", [0, 1], [0, 1]).write(tmp_path / "serial" / split / "fold1/seed1" / POSTERIORS)
+    lines = results.rows([tmp_path / "serial" / split for split in ("luna5", "emobox6")]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| serial/luna5", "| serial/emobox6"]
+    assert results.rows([tmp_path / "serial" / "luna5"]).splitlines()[2].startswith("| serial | 1 |")
+
+
 def test_a_folder_without_posteriors_is_refused(tmp_path):
     with pytest.raises(DataError, match="Run `emotion evaluate` first"):
         results.results(tmp_path)

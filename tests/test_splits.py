@@ -55,6 +55,15 @@ def test_a_speaker_who_is_no_name_is_refused(tmp_path):
         splits.read(path)
 
 
+@pytest.mark.parametrize("speaker", ["010", "03", "7", "1.50", "yes"])
+def test_a_speaker_that_is_a_number_to_yaml_is_refused(tmp_path, speaker):
+    (tmp_path / "split.yaml").write_text(f"name: n\nsource: s\nfolds: [{{test: [{speaker}], valid: ['b']}}]")
+    with pytest.raises(DataError, match="numbers to YAML.*Write speakers in quotes"):
+        splits.read(tmp_path / "split.yaml")
+    (tmp_path / "split.yaml").write_text(f"name: n\nsource: s\nfolds: [{{test: ['{speaker}'], valid: ['b']}}]")
+    assert splits.read(tmp_path / "split.yaml").folds == (((speaker,), ("b",)),)
+
+
 def test_a_split_gives_each_speaker_to_one_side_and_loses_nobody(tmp_path):
     utterances = corpus(tmp_path)
     parts = splits.divide(utterances, test=["s1"], valid=["s10"])

@@ -78,14 +78,18 @@ def _check(options: argparse.Namespace) -> int:
     if len(parts) == 1:
         parts = overlap.by_speaker(*parts.values())
     errors = overlap.shared_speakers(parts) + overlap.shared_recordings(parts)
-    sentences = overlap.shared_texts({directory: overlap.texts(directory) for directory in options.directories})
+    told = {directory: overlap.texts(directory) for directory in options.directories}
+    sentences = overlap.shared_texts(told)
+    if options.strict_text and (bare := [directory for directory, own in told.items() if not own]):
+        raise datadir.DataError(f"{', '.join(bare)} has no sentences in a table text: whether they are shared cannot "
+                                "be told. Add it, or leave out --strict-text.")
     for line in [*errors, *(f"{'' if options.strict_text else 'warning: '}{line}" for line in sentences)]:
         print(f"emotion data check: {line}", file=sys.stderr)
     return 1 if errors or options.strict_text and sentences else 0
 
 
 def _split(options: argparse.Namespace) -> None:
-    from .. import datadir, splits
+    from .. import datacheck, datadir, splits
 
     utterances = datadir.read(options.directory)
     folds = splits.read(options.split).folds
@@ -96,7 +100,7 @@ def _split(options: argparse.Namespace) -> None:
             parts = splits.divide(utterances, test, valid)
             splits.check_disjoint(**parts)
             for name, part in parts.items():
-                datadir.write(Path(options.out, f"fold{k}", name), part)
+                datacheck.write(Path(options.out, f"fold{k}", name), part, [options.directory])
             print(f"fold {k}: " + ", ".join(f"{len(part)} {name}" for name, part in parts.items()))
     for k in itertools.count(len(folds) + 1):   # of an earlier split, which had more
         if options.fold is not None or not (stale := Path(options.out, f"fold{k}")).is_dir():
@@ -134,5 +138,5 @@ def _write(out: str, sources: Sequence[str], utterances: Sequence[Utterance]) ->
         raise datadir.DataError(f"{out} is read here: it would be lost. Name another folder.")
     if datacheck.set_aside(out, utterances):
         print(f"{out}: what was there is in {out}/.backup", file=sys.stderr)
-    datadir.write(out, utterances)
+    datacheck.write(out, utterances, sources)
     print(f"{out}: {len(utterances)} utterances")

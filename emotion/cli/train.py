@@ -58,7 +58,7 @@ def _add_scores(commands) -> None:
         sub.add_argument("directory", metavar="DATA_DIR", help=who)
         computing(sub, model=False)
     calibrate.add_argument(
-        "--hold-back", type=float, default=0.0, metavar="SHARE", help="call this share of them, the least sure, unknown"
+        "--hold-back", type=float, metavar="SHARE", help="call this share of them, the least sure, unknown; 0: none"
     )
     evaluate.add_argument("--out", metavar="DIR", help="where the scores go (default: EXP; needed for a model file and "
                           "for bundled, the one in the package)")

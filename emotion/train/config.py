@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,12 +65,12 @@ class FitConfig:
                       "dimension_weight")
         shares = ("label_smoothing", "swa_start", "ema_decay")
         for names, holds, allowed in (
-            (above_zero, lambda value: value > 0, "above 0"),
+            (above_zero, lambda value: 0 < value < math.inf, "above 0 and finite"),
             (shares, lambda value: 0 <= value < 1, "in [0, 1)"),
             (("plateau_factor",), lambda value: 0 < value < 1, "in (0, 1)"),
             (("teacher_weight", "vote_weight"), lambda value: 0 <= value <= 1, "in [0, 1]"),
             (("focal_gamma", "sex_weight", "most_per_speaker", "shortest_seconds", "warmup_epochs", "weight_decay",
-              "plateau_patience", "stop_patience"), lambda value: value >= 0, "at least 0"),
+              "plateau_patience", "stop_patience"), lambda value: 0 <= value < math.inf, "at least 0 and finite"),
         ):
             for name in names:
                 if not holds(getattr(self, name)):

@@ -265,12 +265,26 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
                 f"{exp_dir} holds an unfinished training with other {', '.join(other)} ({written}, {source.name}): "
                 "going on would mix the two. Give another --exp, or remove the folder."
             )
+        done = _epochs_done(exp_dir / "checkpoints" / "last.ckpt")
+        if done > config.fit.max_epochs:
+            raise settings.SettingError(
+                f"{exp_dir} has been trained for {done} epochs, and fit.max_epochs={config.fit.max_epochs} are fewer. "
+                "Ask for as many or more, or give another --exp."
+            )
     if is_first:
         exp_dir.mkdir(parents=True, exist_ok=True)
         with files.renamed(written) as aside:   # whole at once: other processes may be reading
             settings.write(config, aside)
         with files.whole(source) as file:
             json.dump(origin, file, indent=1)
+
+
+def _epochs_done(last: Path) -> int:
+    """Of a training that was stopped; 0 where the file is damaged, which is told where it is read."""
+    try:
+        return torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
+    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError):
+        return 0
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:

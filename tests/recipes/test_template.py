@@ -10,7 +10,7 @@ import pytest
 import yaml
 from miniatures import RECIPES, load, sound, table
 
-from emotion import datadir, splits
+from emotion import audio, datadir, splits
 from emotion.datadir import DataError, Utterance
 from emotion.labels import LabelError
 
@@ -80,6 +80,46 @@ def test_a_table_may_cut_spans_in_seconds_or_as_pandas_writes_them(calls, tmp_pa
     found = TEMPLATE.CORPUS.utterances(tmp_path / "turns.csv")
     assert [(u.emotion, u.start_seconds, u.stop_seconds) for u in found] == [("anger", 0, 0.01), ("calm", 0.01, 0.03)]
     assert TEMPLATE.seconds("1 days 01:02:03.5") == 86400 + 3600 + 120 + 3.5
+
+
+def test_a_span_without_an_end_goes_to_the_end_of_the_file_and_none_beyond_it(calls, tmp_path):
+    file, columns = calls[0][0].relative_to(tmp_path), ("file", "speaker", "label", "start", "end")
+    whole = audio.duration(calls[0][0])
+    table(tmp_path / "turns.csv", columns, (file, "anna", "angry", "0", "0.01"), (file, "anna", "calm", "0.01", "NaT"))
+    found = TEMPLATE.CORPUS.utterances(tmp_path / "turns.csv")
+    assert [(u.start_seconds, u.stop_seconds) for u in found] == [(0, 0.01), (0.01, whole)]
+    for start, end in (("0", "2000"), ("100", ""), ("0.02", "0.01")):
+        table(tmp_path / "turns.csv", columns, (file, "anna", "angry", start, end))
+        with pytest.raises(ValueError, match="is no part of its"):
+            TEMPLATE.CORPUS.utterances(tmp_path / "turns.csv")
+
+
+def test_speakers_that_would_be_one_are_refused(calls, tmp_path):
+    file = calls[0][0].relative_to(tmp_path)
+    table(tmp_path / "a.csv", ("file", "speaker", "label"), (file, "Anna B", "angry"), (file, "Anna_B", "calm"))
+    with pytest.raises(ValueError, match="'Anna B' and 'Anna_B' would both be Anna_B"):
+        TEMPLATE.CORPUS.utterances(tmp_path / "a.csv")
+
+
+def test_labels_may_be_numbers_and_what_are_none_is_told(calls, tmp_path, capsys):
+    rows = [(path.relative_to(tmp_path), who, "1" if label == "angry" else "no") for path, who, label, _ in calls]
+    table(tmp_path / "a.csv", ("file", "speaker", "label"), *rows)
+    words = [str(tmp_path / "a.csv"), str(tmp_path / "data"), f"--labels={tmp_path / 'labels.yaml'}"]
+    (tmp_path / "labels.yaml").write_text("1: anger\nno: calm\n")
+    TEMPLATE.prepare(TEMPLATE.CORPUS, "", words, dict.fromkeys(TEMPLATE.OPTIONS))
+    assert {u.emotion for u in datadir.read(tmp_path / "data")} == {"anger", "calm"}
+    for content in ("", "a: [b", "- anger", "a: [anger]"):
+        (tmp_path / "labels.yaml").write_text(content)
+        with pytest.raises(SystemExit, match="prepare.py: "):
+            TEMPLATE.prepare(TEMPLATE.CORPUS, "", words, dict.fromkeys(TEMPLATE.OPTIONS))
+
+
+@pytest.mark.parametrize("name", ["utt2emotion", "wav.scp"])
+def test_a_kaldi_directory_that_is_not_whole_is_refused_by_what_it_lacks(name, calls, tmp_path):
+    path = forms(calls, tmp_path)["kaldi"] / name
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match=f"{name} lacks anna-anna-angry"):
+        TEMPLATE.CORPUS.utterances(tmp_path / "kaldi")
 
 
 def test_other_names_of_columns_can_be_given(calls, tmp_path):

@@ -206,6 +206,11 @@ def test_an_unfinished_training_is_not_gone_on_with_under_other_settings(train, 
     with pytest.raises(SettingError, match="with other seed .* Give another --exp"):
         train(tmp_path, max_epochs=2, seed=2)
     train(tmp_path, max_epochs=2)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SettingError, match="trained for 2 epochs, and fit.max_epochs=1 are fewer"):
+        train(tmp_path, max_epochs=1)
+    assert config.read(tmp_path / "config.yaml").fit.max_epochs == 2
+    train(tmp_path, max_epochs=2)
 
 
 def test_an_unfinished_training_is_not_gone_on_with_from_another_start(train, tmp_path, parent):

@@ -25,6 +25,7 @@ from emotion import datadir, metrics, splits
 from emotion.calibration import fit_temperature
 from emotion.datadir import Utterance
 from emotion.evaluate import POSTERIORS, Posteriors
+from emotion.scores import content
 
 COMPLEXITIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 PARTS = ("train", "valid", "test")
@@ -107,6 +108,7 @@ def run(exp: Path, data: Path, table_path: Path, speaker_normalised: bool) -> No
     parts = {part: datadir.read(data / part) for part in PARTS}
     settings = {"features": table.feature_set, "opensmile": table.version, "speaker_normalised": speaker_normalised,
                 "data": str(data), "content": datadir.digest(u for part in parts.values() for u in part),
+                "values": content(table_path),
                 "complexities": list(COMPLEXITIES)}
     stands = exp / "svm.json"
     if stands.exists() and (exp / POSTERIORS).exists() and settings.items() <= json.loads(stands.read_text()).items():

@@ -68,19 +68,25 @@ class OwnCorpus(Corpus):
         else:
             rows = self.named(source)
         rows = list(rows)
+        spelt: dict[str, str] = {}
+        for _, _, speaker, *_ in rows:
+            if spelt.setdefault(plain(speaker), speaker) != speaker:
+                raise ValueError(f"{source}: speakers {spelt[plain(speaker)]!r} and {speaker!r} would both be "
+                                 f"{plain(speaker)}. Rename one; a table must be in UTF-8.")
         stems = Counter(Path(file).stem for file in {row[0] for row in rows})
         for file, name, speaker, label, sex, span, ratings in rows:
             if name is None:
                 path = Path(file)
                 name = path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix().strip("/")
-                name += "" if span[0] is None else f"-{span[0]:.2f}-{span[1]:.2f}"
-            speaker = re.sub(r"[^\w.+-]+", "_", speaker)
-            yield file, Spoken(name, speaker, label, SEXES.get(sex.lower()), ratings=ratings, span=span)
+                name += "" if span[0] is None else f"-{span[0]:.2f}" + ("" if span[1] is None else f"-{span[1]:.2f}")
+            yield file, Spoken(name, plain(speaker), label, SEXES.get(sex.lower()), ratings=ratings, span=span)
 
     def told(self, source: Path, entries: Iterable[Mapping[str, object]]) -> Iterator[Row]:
         """Rows of a table."""
         columns = (self.file_column, self.speaker_column, self.label_column)
         for number, entry in enumerate(entries, 1):
+            if not isinstance(entry, Mapping):
+                raise ValueError(f'{source}: entry {number} is no object with keys, as in {{"file": "a.wav", ...}}.')
             line = {key: "" if value is None else str(value).strip() for key, value in entry.items()}
             file, speaker, label = (line.get(column, "") for column in columns)
             if not (file and speaker and label):
@@ -90,7 +96,7 @@ class OwnCorpus(Corpus):
                     "--speaker-column and --label-column; without speakers nothing can be tested on new ones."
                 )
             start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
-            span = (None, None) if end is None else (start or 0.0, end)
+            span = (None, None) if end is None and not start else (start or 0.0, end)
             ratings = self.rated(line, f"{source}: entry {number}, {file}")
             yield file, None, speaker, label, line.get(self.sex_column, ""), span, ratings
 
@@ -115,6 +121,13 @@ class OwnCorpus(Corpus):
         if missing := {"utt2spk", "utt2emotion"} - tables.keys():
             raise FileNotFoundError(
                 f"{source} has no {', '.join(sorted(missing))}: it tells who speaks and how. Write it.")
+        segments = {utterance: words.split() for utterance, words in tables.get("segments", {}).items()}
+        for name, there in (("utt2emotion", tables["utt2emotion"].keys()), ("wav.scp", tables["wav.scp"].keys())):
+            asked = {segments.get(utterance, [utterance])[0] if name == "wav.scp" else utterance
+                     for utterance in tables["utt2spk"]}
+            if lost := asked - there:
+                raise ValueError(f"{source}/{name} lacks {datadir.few(lost, 3)} of utt2spk. `emotion data fix` leaves "
+                                 "out what is not whole.")
         for utterance, speaker in tables["utt2spk"].items():
             recording, *times = tables.get("segments", {}).get(utterance, utterance).split()
             wav = tables["wav.scp"][recording]
@@ -166,6 +179,11 @@ def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
         raise ValueError(f"{source} has no db.*.csv with a column {label_column}. Name it with --label-column; tables "
                          "in Parquet become CSV by audformat's Database.save(folder, storage_format='csv').")
     return [{**of_file[line["file"]], **line} for line in labelled]
+
+
+def plain(speaker: str) -> str:
+    """A name as one word."""
+    return re.sub(r"[^\w.+-]+", "_", speaker)
 
 
 def number(text: str) -> float:
