@@ -114,6 +114,17 @@ def test_labels_may_be_numbers_and_what_are_none_is_told(calls, tmp_path, capsys
             TEMPLATE.prepare(TEMPLATE.CORPUS, "", words, dict.fromkeys(TEMPLATE.OPTIONS))
 
 
+def test_votes_of_a_kaldi_directory_are_kept_by_their_own_labels(calls, tmp_path):
+    kaldi = forms(calls, tmp_path)["kaldi"]
+    ids = [utterance for utterance, _ in datadir.read_table(kaldi / "utt2spk")]
+    datadir.write_table(kaldi / "utt2votes", {u: "-" if k else "angry:3 calm:1" for k, u in enumerate(ids)})
+    votes = {u.id: u.votes for u in TEMPLATE.CORPUS.utterances(kaldi)}
+    assert dict(votes.pop(ids[0])) == {"anger": 3, "calm": 1} and not any(votes.values())
+    datadir.write_table(kaldi / "utt2votes", dict.fromkeys(ids, "angry"))
+    with pytest.raises(ValueError, match="must be like anger:3 neutral:2"):
+        TEMPLATE.CORPUS.utterances(kaldi)
+
+
 @pytest.mark.parametrize("name", ["utt2emotion", "wav.scp"])
 def test_a_kaldi_directory_that_is_not_whole_is_refused_by_what_it_lacks(name, calls, tmp_path):
     path = forms(calls, tmp_path)["kaldi"] / name

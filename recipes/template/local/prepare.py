@@ -5,7 +5,7 @@ CORPUS is one of
   a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds), arousal,
   valence and dominance (on the scale that --ratings names; empty where nobody rated);
   JSON lines (.jsonl) with these keys;
-  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2arousal and the like;
+  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2votes, utt2arousal and so on;
   an audformat database: db.yaml beside its tables db.*.csv;
   a folder with recordings in <label>/<speaker>/, or whatever --pattern says.
 Paths of files count from the folder of the table, or are absolute; those of wav.scp count from where this is run.
@@ -28,8 +28,8 @@ from corpus import SEXES, Corpus, Spoken, prepare, read_lines, rescaled  # noqa:
 from emotion import audio, datadir  # noqa: E402
 from emotion.labels import DIMENSIONS  # noqa: E402
 
-# file, name or None, speaker, label, sex, span in seconds or none, ratings
-Row = tuple[str, str | None, str, str, str, tuple[float | None, float | None], Mapping[str, float]]
+# file, name or None, speaker, label, sex, span in seconds or none, ratings, votes
+Row = tuple[str, str | None, str, str, str, tuple[float | None, float | None], Mapping[str, float], Mapping[str, int]]
 HINT = "(?P<label>[^/]+)/(?P<speaker>[^/_]+)_[^/]*"
 
 
@@ -74,12 +74,12 @@ class OwnCorpus(Corpus):
                 raise ValueError(f"{source}: speakers {spelt[plain(speaker)]!r} and {speaker!r} would both be "
                                  f"{plain(speaker)}. Rename one; a table must be in UTF-8.")
         stems = Counter(Path(file).stem for file in {row[0] for row in rows})
-        for file, name, speaker, label, sex, span, ratings in rows:
+        for file, name, speaker, label, sex, span, ratings, votes in rows:
             if name is None:
                 path = Path(file)
                 name = path.stem if stems[path.stem] == 1 else path.with_suffix("").as_posix().strip("/")
                 name += "" if span[0] is None else f"-{span[0]:.2f}" + ("" if span[1] is None else f"-{span[1]:.2f}")
-            yield file, Spoken(name, plain(speaker), label, SEXES.get(sex.lower()), ratings=ratings, span=span)
+            yield file, Spoken(name, plain(speaker), label, SEXES.get(sex.lower()), votes, ratings, span)
 
     def told(self, source: Path, entries: Iterable[Mapping[str, object]]) -> Iterator[Row]:
         """Rows of a table."""
@@ -98,7 +98,7 @@ class OwnCorpus(Corpus):
             start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
             span = (None, None) if end is None and not start else (start or 0.0, end)
             ratings = self.rated(line, f"{source}: entry {number}, {file}")
-            yield file, None, speaker, label, line.get(self.sex_column, ""), span, ratings
+            yield file, None, speaker, label, line.get(self.sex_column, ""), span, ratings, {}
 
     def named(self, source: Path) -> Iterator[Row]:
         """Rows of a folder, by the paths below it."""
@@ -113,7 +113,7 @@ class OwnCorpus(Corpus):
                     f"{source} look like, without extension: '{HINT}' for anger/anna_01.wav."
                 )
             found = match.groupdict()
-            yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None), {}
+            yield str(file), None, found["speaker"], found["label"], found.get("sex") or "", (None, None), {}, {}
 
     def kaldi(self, source: Path) -> Iterator[Row]:
         """Rows of a Kaldi directory, whatever its labels."""
@@ -137,7 +137,8 @@ class OwnCorpus(Corpus):
             told = {name: tables.get(f"utt2{name}", {}).get(utterance, "") for name in DIMENSIONS}
             yield (str(Path(wav).absolute()), utterance.removeprefix(f"{speaker}-"), speaker,
                    tables["utt2emotion"][utterance], tables.get("spk2gender", {}).get(speaker, ""), span,
-                   self.rated(told, f"{source}: {utterance}"))
+                   self.rated(told, f"{source}: {utterance}"),
+                   voted(tables.get("utt2votes", {}).get(utterance, "-"), f"{source}/utt2votes: {utterance}"))
 
     def rated(self, told: Mapping[str, str], where: str) -> dict[str, float]:
         """Arousal and the like from 0 to 1, of those that somebody rated. Raises: ValueError for what is no rating."""
@@ -179,6 +180,17 @@ def audformat(source: Path, label_column: str) -> list[dict[str, str]]:
         raise ValueError(f"{source} has no db.*.csv with a column {label_column}. Name it with --label-column; tables "
                          "in Parquet become CSV by audformat's Database.save(folder, storage_format='csv').")
     return [{**of_file[line["file"]], **line} for line in labelled]
+
+
+def voted(text: str, where: str) -> dict[str, int]:
+    """Votes by label of "anger:3 neutral:2"; none of "-"."""
+    votes = {}
+    for word in text.split() if text != "-" else ():
+        label, _, count = word.rpartition(":")
+        if not label or not count.isdecimal():
+            raise ValueError(f"{where}: votes {text!r} must be like anger:3 neutral:2.")
+        votes[label] = int(count)
+    return votes
 
 
 def plain(speaker: str) -> str:
