@@ -18,10 +18,9 @@ import numpy as np
 from .datadir import DataError, few
 from .evaluate import POSTERIORS, Posteriors
 from .labels import tell_apart
-from .results import by_seed
+from .results import FEW_SPEAKERS, by_seed
 
 DRAWS = 10_000
-FEW_SPEAKERS = 10   # below, the interval is rough and rather too narrow
 
 
 @dataclass(frozen=True)

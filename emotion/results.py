@@ -15,6 +15,7 @@ from .datadir import DataError
 from .evaluate import POSTERIORS, Posteriors
 from .ratings import Ratings
 
+FEW_SPEAKERS = 10   # below, an interval over speakers is rough and rather too narrow
 T = TypeVar("T")
 Answers = tuple[Posteriors, Ratings | None]   # of one model to its test speakers
 
@@ -177,5 +178,7 @@ def _note(summaries: dict[str, dict], folds: int) -> str:
     return (
         f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
         f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}."
+        + (f" With fewer than {FEW_SPEAKERS} speakers an interval is rough, and rather too narrow."
+           if 1 < first["num_speakers"] < FEW_SPEAKERS else "")
         + (f" Chance is {100 / present:.1f}." if has_classes else "")
     )

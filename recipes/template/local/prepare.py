@@ -5,7 +5,7 @@ CORPUS is one of
   a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds), arousal,
   valence and dominance (on the scale that --ratings names; empty where nobody rated);
   JSON lines (.jsonl) with these keys;
-  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2votes, utt2arousal and so on;
+  a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2votes, utt2arousal etc.;
   an audformat database: db.yaml beside its tables db.*.csv;
   a folder with recordings in <label>/<speaker>/, or whatever --pattern says.
 Paths of files count from the folder of the table, or are absolute; those of wav.scp count from where this is run.
