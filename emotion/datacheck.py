@@ -261,13 +261,14 @@ def write(out: str | os.PathLike, utterances: Sequence[Utterance], sources: Iter
     for source in map(Path, sources):
         for name, rows in along.items():
             if (source / name).is_file():
-                rows |= {key: value for key, value in datadir.read_table(source / name) if key in ids}
+                rows |= {key: value for key, value in read_table(source / name) if key in ids}
+    before = {key for key, _ in read_table(out / "utt2spk")} if (out / "utt2spk").is_file() else ids
     datadir.write(out, utterances)
     for name in TABLES.keys() - datadir.TABLES:
         if name in along and along[name].keys() == ids:
             datadir.write_table(out / name, along[name])
-        elif (out / name).is_file() and {key for key, _ in datadir.read_table(out / name)} != ids:
-            (out / name).unlink()
+        elif before != ids:
+            (out / name).unlink(missing_ok=True)
 
 
 def set_aside(directory: str | os.PathLike, utterances: Sequence[Utterance]) -> bool:

@@ -448,6 +448,9 @@ def test_sentences_go_along_with_their_utterances_and_no_others_stay(data, tmp_p
     told = {"text", "utt2lang", "utt2uniq"}
     assert told <= {path.name for path in out.iterdir()} and not (out / "feats.scp").exists()
     (out / "feats.scp").write_text((data / "feats.scp").read_text())
+    (out / "cmvn.scp").write_text("a c.ark:1\nb c.ark:2\n")
+    datacheck.write(out, utterances, [data])   # the same once more
+    assert (out / "feats.scp").exists() and (out / "cmvn.scp").exists()
     datacheck.write(out, utterances[:1], [data])
     assert dict(datadir.read_table(out / "text")) == {utterances[0].id: "so it is"}
     assert not (out / "feats.scp").exists() and datacheck.validate(out) == []
