@@ -18,7 +18,7 @@ from ..models import Network, Output
 
 GRID_FRAMES = 8   # sizes are rounded up to this, so that they are few
 FROM_TIME = 3   # a size is recorded when it comes for this time: recording takes as long as ten steps
-MOST_SIZES = 100   # each takes some 15 MB
+MOST_SIZES = 100   # each keeps its inputs, its answers and the gradients of all weights
 SHARE_LEFT_FREE = 0.25   # of the device's memory; with less, no further size is recorded
 
 
