@@ -280,11 +280,14 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
 
 
 def _epochs_done(last: Path) -> int:
-    """Of a training that was stopped; 0 where the file is damaged, which is told where it is read."""
+    """Of a training that was stopped. Raises: SettingError where nothing can go on from its file."""
     try:
         return torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError):
-        return 0
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise settings.SettingError(
+            f"{last} is damaged ({type(error).__name__}): nothing can go on from it. Remove {last.parent} to begin "
+            "anew."
+        ) from error
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
@@ -317,13 +320,6 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     )
     if last.exists():
         log.info("resuming from %s", last)
-        try:
-            torch.load(last, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise settings.SettingError(
-                f"{last} is damaged ({type(error).__name__}): nothing can go on from it. Remove {last.parent} to begin "
-                "anew."
-            ) from error
     trainer.fit(
         system, system.train_set.batches(buckets, longest), system.valid_set.in_order(fit.batch_size, **share),
         ckpt_path=last if last.exists() else None, weights_only=True,
