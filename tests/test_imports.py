@@ -62,7 +62,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",
 
-    "train.augment": "hardware masking settings",
+    "train.effects": "hardware masking",
+    "train.augment": "hardware masking settings train.effects",
     "train.config": "checkpoint features labels settings train.augment",
     "train.dataset": "audio datadir hardware labels splits train.config",
     "train.distributed": "hardware",

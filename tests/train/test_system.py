@@ -7,7 +7,7 @@ import torch
 
 from emotion import checkpoint, datadir, labels
 from emotion.features import Frontend, FrontendConfig
-from emotion.train import augment, system
+from emotion.train import augment, effects, system
 from emotion.train.dataset import Recordings
 from emotion.train.system import System
 
@@ -222,7 +222,7 @@ def test_bfloat16_is_for_the_network_alone(train, quick, tmp_path, monkeypatch, 
     train(tmp_path, replace(quick, augment=slow), max_epochs=1, precision=precision)
     assert set(seen) == {autocast}
     for (batch, lengths, *_), (slower, _) in heard:
-        torch.testing.assert_close(slower, augment.perturb_speed(batch, lengths, 0.9)[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(slower, effects.perturb_speed(batch, lengths, 0.9)[0], atol=1e-6, rtol=0)
 
 
 def test_training_augments_and_validation_does_not(train, quick, tmp_path, monkeypatch):
