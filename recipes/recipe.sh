@@ -75,7 +75,8 @@ if stage 1 "data directories: data/all, $data/fold<k>/{train,valid,test}"; then
   if [ "$(wc -l <data/all/utt2spk)" -gt 20000 ]; then
     log "many recordings: 'emotion data check $all' takes 4 s for a thousand, and looks for one under two speakers"
   elif ! emotion data check "$all"; then
-    log "warning: a fold may test a recording that it was trained on, see above; say so beside the score"
+    log "warning: see above. Where two speakers share a recording, a fold may test what it was trained on: say so beside" \
+      "the score"
   fi
 fi
 

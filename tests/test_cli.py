@@ -505,7 +505,10 @@ def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
     one, two = corpus(tmp_path / "one", "m1 m2"), corpus(tmp_path / "two", "m3")
     assert main(["data", "combine", str(tmp_path / "all"), one, two]) == 0
     assert ids(tmp_path / "all") == ids(one) + ids(two)
-    assert capsys.readouterr().out == f"{tmp_path / 'all'}: 15 utterances\n"
+    assert capsys.readouterr() == (f"{tmp_path / 'all'}: 15 utterances\n", "")
+    Path(one, "spk2gender").write_text("m1 m\nm2 f\n")
+    assert main(["data", "combine", str(tmp_path / "all"), one, two]) == 0
+    assert f"{tmp_path / 'all'}: left out spk2gender: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, expected", [

@@ -139,4 +139,7 @@ def _write(out: str, sources: Sequence[str], utterances: Sequence[Utterance]) ->
     if datacheck.set_aside(out, utterances):
         print(f"{out}: what was there is in {out}/.backup", file=sys.stderr)
     datacheck.write(out, utterances, sources)
+    if lost := [name for name in datacheck.TABLES
+                if not Path(out, name).exists() and any(Path(source, name).exists() for source in sources)]:
+        print(f"{out}: left out {datadir.few(lost)}: only what is known of every utterance goes along", file=sys.stderr)
     print(f"{out}: {len(utterances)} utterances")
