@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from . import metrics
 from .datadir import DataError
 from .evaluate import POSTERIORS, Posteriors
 from .ratings import Ratings
@@ -35,7 +36,7 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     else:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
     summaries = {name: _summary(folds) for name, folds in columns.items()}
-    return "\n".join([*_rows(summaries), "", _note(summaries, len(next(iter(columns.values()))))])
+    return "\n".join([*_rows(summaries), "", _note(columns, next(iter(summaries.values())))])
 
 
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
@@ -165,20 +166,55 @@ def _rows(summaries: dict[str, dict]) -> list[str]:
     return lines
 
 
-def _note(summaries: dict[str, dict], folds: int) -> str:
-    name, first = next(iter(summaries.items()))
-    present = np.isfinite(list(first["per_class"].values())).sum()
-    has_classes = len(first["per_class"]) > 1
-    spans = {"UAR": f"{100 * first['uar_low']:.1f} to {100 * first['uar_high']:.1f}"} if has_classes else {}
-    for key, found in first.get("dimensions", {}).items():
-        spans[f"CCC {key}"] = f"{found['ccc_low']:.3f} to {found['ccc_high']:.3f}"
-    interval = "" if first["num_speakers"] == 1 else "; 95 % interval " + ", ".join(
-        f"of {what} over speakers ({name}): {span}" for what, span in spans.items()
+def _note(columns: dict[str, list[Answers]], summary: dict) -> str:
+    """What stands below the table; the summary is of the first column."""
+    folds, speakers = len(next(iter(columns.values()))), summary["num_speakers"]
+    present = np.isfinite(list(summary["per_class"].values())).sum()
+    has_classes = len(summary["per_class"]) > 1
+    whose = f"mean of {len(columns)} seeds" if len(columns) > 1 else next(iter(columns))
+    interval = "" if speakers == 1 else "; 95 % interval " + ", ".join(
+        f"of {what} over speakers ({whose}): {span}" for what, span in _intervals(list(columns.values())).items()
     )
     return (
-        f"{folds} fold{'s' * (folds > 1)} pooled: {first['num_utterances']} utterances of {first['num_speakers']} "
-        f"test speaker{'s' * (first['num_speakers'] > 1)}{interval}."
+        f"{folds} fold{'s' * (folds > 1)} pooled: {summary['num_utterances']} utterances of {speakers} "
+        f"test speaker{'s' * (speakers > 1)}{interval}."
         + (f" With fewer than {FEW_SPEAKERS} speakers an interval is rough, and rather too narrow."
-           if 1 < first["num_speakers"] < FEW_SPEAKERS else "")
+           if 1 < speakers < FEW_SPEAKERS else "")
         + (f" Chance is {100 / present:.1f}." if has_classes else "")
     )
+
+
+def _intervals(seeds: Sequence[Sequence[Answers]]) -> dict[str, str]:
+    """Of UAR and of each dimension's CCC, where 95 % of the mean over seeds lie when other speakers had been recorded.
+
+    The same speakers are drawn for all seeds, which answered the same utterances.
+    """
+    spans = {}
+    named = [Posteriors.pool([posteriors for posteriors, _ in folds]) for folds in seeds]
+    if len(named[0].labels) > 1:
+        orders = [np.argsort(part.utterances) for part in named]
+        called = [part.probabilities.argmax(1)[order] for part, order in zip(named, orders)]
+        low, high = _interval(metrics.uar, named[0].targets[orders[0]], called, np.array(named[0].speakers)[orders[0]])
+        spans["UAR"] = f"{100 * low:.1f} to {100 * high:.1f}"
+    if all(rated := [_rated(folds) for folds in seeds]):
+        pools = [Ratings.pool(parts) for parts in rated]
+        orders = [np.argsort(part.utterances) for part in pools]
+        speakers = np.array(pools[0].speakers)[orders[0]]
+        for k, name in enumerate(pools[0].dimensions):
+            true = pools[0].true[orders[0], k]
+            known = np.isfinite(true)
+            said = [part.said[order, k][known] for part, order in zip(pools, orders)]
+            low, high = _interval(metrics.ccc, true[known], said, speakers[known]) if known.sum() > 1 else (np.nan,) * 2
+            spans[f"CCC {name}"] = f"{low:.3f} to {high:.3f}"
+    return spans
+
+
+def _interval(
+    metric: Callable[[np.ndarray, np.ndarray], float], true: np.ndarray, said: Sequence[np.ndarray],
+    speakers: np.ndarray,
+) -> tuple[float, float]:
+    """Of the metric's mean over what several said. Shape: true, speakers and each of said (utterances,)."""
+    def mean(true: np.ndarray, said: np.ndarray) -> float:
+        return float(np.mean([metric(true, column) for column in said.T]))
+
+    return metrics.bootstrap(mean, true, np.stack(said, axis=1), speakers)

@@ -57,7 +57,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "report": "analyzer bars files labels page timeline",
     "ratings": "datadir files labels metrics",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
-    "results": "datadir evaluate ratings",
+    "results": "datadir evaluate metrics ratings",
     "compare": "datadir evaluate labels results",
 
     "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",

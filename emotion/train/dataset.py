@@ -160,9 +160,9 @@ class Recordings(Dataset):
         counts = Counter(speakers)
         return np.array([min(1.0, (most_per_speaker or np.inf) / counts[speaker]) for speaker in speakers])
 
-    def class_counts(self, num_classes: int, most_per_speaker: int = 0) -> np.ndarray:
-        """Utterances of each class in an epoch, on average."""
-        return np.bincount(self.targets, self.taking_part(most_per_speaker), num_classes)
+    def class_counts(self) -> np.ndarray:
+        """Utterances that are labelled so, for each class."""
+        return np.bincount(self.targets, minlength=len(self.scheme.classes))
 
     def distributions(self, vote_weight: float = 0.0) -> Tensor:
         """What to learn of each utterance: its class, mixed with the shares of its votes where it has some.
@@ -209,7 +209,7 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
     for name, utterances in parts.items():
         recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)
         free -= recordings.kept_gigabytes
-        counts = dict(zip(scheme.classes, recordings.class_counts(len(scheme.classes)).astype(int).tolist()))
+        counts = dict(zip(scheme.classes, recordings.class_counts().tolist()))
         log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
         if recordings.left_out:
             log.warning("%s: left out %s", name, recordings.told_left_out)
@@ -220,7 +220,7 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
 
 def _check_teaches(train_set: Recordings, scheme: Scheme, train_dir: str, may_lack_classes: bool) -> None:
     """Raises DataError for training data that lack a class, or are of one voice alone."""
-    counts = train_set.class_counts(len(scheme.classes))
+    counts = train_set.class_counts()
     empty = [name for name, count in zip(scheme.classes, counts) if not count]
     if empty and not may_lack_classes:
         raise DataError(

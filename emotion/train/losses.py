@@ -14,7 +14,7 @@ class Loss(nn.Module):
 
         loss = - sum over utterances and classes of w_c t_c (1 - p_c)^gamma log p_c  /  sum of w_c t_c
 
-    Against single classes and with gamma 0 it is torch's weighted CrossEntropyLoss.
+    Against single classes, with gamma 0 and without smoothing, it is torch's weighted CrossEntropyLoss.
     Source: Lin et al. 2017, Focal loss for dense object detection (gamma); Szegedy et al. 2016, Rethinking the
     inception architecture (label smoothing).
     """
@@ -64,7 +64,7 @@ def discordance(said: Tensor, true: Tensor, summed: Callable[[Tensor], Tensor] =
 def balanced(counts: np.ndarray) -> np.ndarray:
     """Weight of each class, so that all weigh the same together and an utterance weighs 1 on average; 0 without any.
 
-    Shape: counts (classes,), of an epoch: fractions where fit.most_per_speaker takes a part -> (classes,).
+    Shape: counts (classes,), of an epoch: fractions of votes, and where a speaker gives a part -> (classes,).
     """
     some = counts > 0
     return np.divide(counts.sum(), counts, out=np.zeros(len(counts)), where=some) / np.count_nonzero(some)
@@ -73,7 +73,10 @@ def balanced(counts: np.ndarray) -> np.ndarray:
 def softened(probabilities: Tensor, temperature: float) -> Tensor:
     """A teacher's probabilities, less sure: what it thinks of the classes that it does not choose comes forward.
 
+    The student learns these as they are. In the paper its own answer is softened too, while it learns; so above 1 the
+    temperature here also smooths, as label smoothing does, but more between classes that the teacher takes for alike.
+
     Shape: (utterances, classes) -> the same.
-    Source: Hinton et al. 2015, Distilling the knowledge in a neural network.
+    Source: after Hinton et al. 2015, Distilling the knowledge in a neural network.
     """
     return (probabilities.clamp(min=1e-12).log() / temperature).softmax(1)

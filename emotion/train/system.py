@@ -55,10 +55,8 @@ class System(lightning.LightningModule):
             self.average = copy.deepcopy(self.model)   # of the network over its training
             self.average.requires_grad_(False)   # else several processes would wait for its gradients
         self.config, self.train_set, self.valid_set, self.seed = config, train, valid, seed
-        counts = train.class_counts(len(checkpoint.labels), fit.most_per_speaker)
-        weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
-        self.loss = Loss(weights, fit.focal_gamma, fit.label_smoothing)
         self.register_buffer("targets", train.distributions(fit.vote_weight), persistent=False)
+        self.loss = self._loss()
         self._compute_targets = targets
         self.dimensions = checkpoint.dimensions
         self.register_buffer("ratings", train.ratings(self.dimensions), persistent=False)
@@ -77,6 +75,13 @@ class System(lightning.LightningModule):
         self._speaker_statistics: dict[str, tuple[Tensor, Tensor]] = {}
         self._averaged: tuple[list[Tensor], list[Tensor]] = [], []   # averages, and what they are of
         self._replayed: Replayed | None = None
+
+    def _loss(self) -> Loss:
+        """For the targets, which decide what classes weigh where they are balanced by the loss."""
+        fit = self.config.fit
+        counts = self.train_set.taking_part(fit.most_per_speaker) @ self.targets.double().numpy()
+        weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
+        return Loss(weights, fit.focal_gamma, fit.label_smoothing)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,6 +116,7 @@ class System(lightning.LightningModule):
             recordings.place_on(self.trainer.strategy.root_device)
         if self._compute_targets:
             self.targets = distributed.once(self._compute_targets)
+            self.loss = self._loss()
         if self.config.frontend.normalisation != "utterance":
             self.frontend.load_state_dict(distributed.once(self._fitted))
 
