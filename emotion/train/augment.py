@@ -18,6 +18,8 @@ from ..masking import clear
 from ..settings import SettingError
 from . import effects
 
+WARPED = 0.6   # of the frequencies, up to where a vocal tract scales them: 4800 of 8000 Hz, as its source
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
@@ -39,7 +41,7 @@ class AugmentConfig:
     lowpass_probability: float = 0.0   # nothing above a frequency, as after MP3 and its like
     lowpass_hz: tuple[float, float] = (3000.0, 8000.0)
     gain_db: float = 6.0   # louder or softer by up to this
-    warp: float = 0.0   # length of the vocal tract: bands stretched by a factor of 1 - warp to 1 + warp
+    warp: float = 0.0   # length of the vocal tract: frequencies by a factor of 1 - warp to 1 + warp
     band_shift: int = 0   # the whole spectrogram up or down by up to this many bands
     time_masks: int = 1   # SpecAugment: stretches of frames set to the mean
     time_mask_frames: int = 25   # longest; never more than a fifth of the utterance
@@ -140,18 +142,19 @@ def _uniform(limits: tuple[float, float], rows: Tensor) -> Tensor:
 
 
 def features(
-    mel: Tensor, prosody: Tensor | None, lengths: Tensor, config: AugmentConfig
+    mel: Tensor, prosody: Tensor | None, lengths: Tensor, config: AugmentConfig, corners_hz: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Warp, shift of the bands, then SpecAugment, on normalised features: masked regions take the mean, 0.
 
     A stretch of time is masked in both: prosody would tell what the spectrogram hides, and be all that is learnt from.
     Its contours are not normalised, and take their mean over the utterance.
 
-    Shape: mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,) -> the two.
+    Shape: mel (batch, channels, frames, bands), prosody (batch, frames, contours) or None, lengths (batch,), corners_hz
+           (bands + 2,), from the lower end of the first band's triangle to the upper one of the last -> the first two.
     Source: Park et al. 2019, SpecAugment.
     """
     if config.warp:
-        mel = warp_bands(mel, _uniform((1 - config.warp, 1 + config.warp), lengths))
+        mel = warp_bands(mel, _uniform((1 - config.warp, 1 + config.warp), lengths), corners_hz)
     if config.band_shift:
         mel = shift_bands(mel, torch.randint_like(lengths, -config.band_shift, config.band_shift + 1))
     longest = (lengths // 5).clamp(max=config.time_mask_frames)
@@ -173,13 +176,21 @@ def _means(prosody: Tensor, lengths: Tensor) -> Tensor:
     return clear(prosody[:, None], lengths)[:, 0].sum(1, keepdim=True) / lengths[:, None, None]
 
 
-def warp_bands(mel: Tensor, factors: Tensor) -> Tensor:
-    """Move what is at band b to band b * factor, between bands by interpolation: a shorter vocal tract (factor > 1).
+def warp_bands(mel: Tensor, factors: Tensor, corners_hz: Tensor) -> Tensor:
+    """A shorter vocal tract (factor > 1) or a longer one: what is at a frequency comes to that times the factor, but
+    above a bend on a straight line to the highest, which stays. Between bands by interpolation.
 
-    Shape: mel (batch, channels, frames, bands), factors (batch,) -> like mel.
+    Shape: mel (batch, channels, frames, bands), factors (batch,), corners_hz (bands + 2,) of the bands' triangles
+           -> like mel.
     Source: Jaitly and Hinton 2013, Vocal tract length perturbation (VTLP) improves speech recognition.
     """
-    places = torch.arange(mel.shape[3], device=mel.device) / factors[:, None]
+    centres, highest, factors = corners_hz[1:-1], corners_hz[-1], factors[:, None]
+    bend = WARPED * highest * factors.clamp(max=1)
+    slope = (highest - bend / factors) / (highest - bend)
+    hertz = torch.where(centres <= bend, centres / factors, highest - (highest - centres) * slope)   # it comes from
+    above = torch.searchsorted(centres, hertz).clamp(1, len(centres) - 1)
+    width = centres[above] - centres[above - 1]
+    places = above - 1 + ((hertz - centres[above - 1]) / width).clamp(0, 1)
     below = places.floor()
     return torch.lerp(_bands(mel, below), _bands(mel, below + 1), (places - below)[:, None, None])
 

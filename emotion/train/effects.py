@@ -20,7 +20,7 @@ from ..masking import mask
 
 NOISE_SAMPLES = 2**15   # noise repeats after this: drawing and transforming all of an utterance costs twice as much
 BABBLE_VOICES = (3, 7)   # fewest and most
-TELEPHONE_RATE, TELEPHONE_HZ = 8000, (300, 3400)
+TELEPHONE_RATE, TELEPHONE_HZ = 8000, (300, 3400)   # between these all of it is heard
 EDGE_HZ = 100   # of a filter, from all to nothing: a steeper one rings
 
 
@@ -182,7 +182,7 @@ def telephone(batch: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
     frequency = torch.arange(slow // 2 + 1, device=batch.device) * (sample_rate / size)   # the same bins at both rates
     low, high = TELEPHONE_HZ
     inside = torch.minimum(frequency - low, high - frequency) / EDGE_HZ   # in edges; 0 at the corners
-    passes = (math.pi / 2 * (inside + 0.5).clamp(0, 1)).sin().square()
+    passes = (math.pi / 2 * (inside + 1).clamp(0, 1)).sin().square()
 
     spectrum = torch.fft.rfft(_quiet(batch, lengths), size)[:, : len(passes)]
     line = torch.fft.irfft(spectrum * passes, slow) * (slow / size)

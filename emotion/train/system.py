@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning
 import numpy as np
 import torch
+from librosa import mel_frequencies
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -42,6 +43,7 @@ class System(lightning.LightningModule):
     targets: Tensor   # (utterances, classes)
     ratings: Tensor   # (utterances, dimensions)
     sexes: Tensor   # (utterances,)
+    corners_hz: Tensor   # (bands + 2,)
 
     def __init__(
         self, checkpoint: Checkpoint, config: Config, train: Recordings, valid: Recordings, seed: int,
@@ -58,6 +60,9 @@ class System(lightning.LightningModule):
         self.register_buffer("targets", train.distributions(fit.vote_weight), persistent=False)
         self.loss = self._loss()
         self._compute_targets = targets
+        heard = config.frontend
+        corners = mel_frequencies(heard.num_bands + 2, fmin=heard.low_hz, fmax=heard.high_hz)   # Slaney's, as the mel's
+        self.register_buffer("corners_hz", torch.tensor(corners, dtype=torch.float32), persistent=False)
         self.dimensions = checkpoint.dimensions
         self.register_buffer("ratings", train.ratings(self.dimensions), persistent=False)
         self._valid_ratings = valid.ratings(self.dimensions)
@@ -179,7 +184,7 @@ class System(lightning.LightningModule):
                 batch.waveforms, batch.num_samples, settings, self.config.frontend.sample_rate
             )
             mel, prosody, lengths = self.frontend(waveforms, lengths, self._statistics(batch, self.train_set))
-            mel, prosody = augment.features(mel, prosody, lengths, settings)
+            mel, prosody = augment.features(mel, prosody, lengths, settings, self.corners_hz)
             if settings.mixup_alpha:
                 mel, prosody, lengths, targets = augment.mixup(mel, prosody, lengths, targets, settings.mixup_alpha)
         targets, ratings = targets.split([self.targets.shape[1], self.ratings.shape[1]], dim=1)

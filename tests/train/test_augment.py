@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from librosa import mel_frequencies
 
 from emotion.settings import SettingError
 from emotion.train import augment
@@ -42,6 +43,14 @@ def decibels(ratio):
 
 def power(batch):
     return batch.double().square().mean(-1)
+
+
+def corners(bands):
+    return torch.tensor(mel_frequencies(bands + 2, fmin=0, fmax=RATE / 2), dtype=torch.float32)
+
+
+def features(mel, prosody, lengths, config):
+    return augment.features(mel, prosody, lengths, config, corners(mel.shape[3]))
 
 
 def stretches(zeros):
@@ -124,7 +133,7 @@ def test_every_speed_is_drawn():
 def masked(config, lengths):
     """Which frames and which bands SpecAugment set to 0: two (batch, ...) arrays of bool."""
     torch.manual_seed(1)
-    mel = augment.features(torch.ones(len(lengths), 2, 200, 40), None, lengths, config)[0]
+    mel = features(torch.ones(len(lengths), 2, 200, 40), None, lengths, config)[0]
     assert ((mel == 0) | (mel == 1)).all()
     return (mel == 0).all(dim=(1, 3)).numpy(), (mel == 0).all(dim=(1, 2)).numpy()
 
@@ -178,7 +187,7 @@ def test_prosody_takes_its_mean_where_the_spectrogram_is_masked_and_stays_elsewh
     config, lengths = only(time_masks=2, band_masks=2, time_mask_frames=25), torch.tensor([200, 100, 30])
     contours = torch.randn(3, 200, 7) + 1
     contours[torch.arange(200) >= lengths[:, None]] = 1e6   # garbage in the padding
-    mel, prosody = augment.features(torch.ones(3, 2, 200, 40), contours, lengths, config)
+    mel, prosody = features(torch.ones(3, 2, 200, 40), contours, lengths, config)
     hidden = (mel == 0).all(dim=(1, 3))
     assert hidden.any(1).all() and torch.equal(prosody[~hidden], contours[~hidden])
     for row, length in enumerate(lengths):
@@ -188,30 +197,42 @@ def test_prosody_takes_its_mean_where_the_spectrogram_is_masked_and_stays_elsewh
 
 def test_every_shift_of_the_bands_in_the_range_is_drawn():
     torch.manual_seed(1)
-    moved = augment.features(line(30).repeat(200, 1, 1, 1), None, torch.full((200,), 5), only(band_shift=3))[0]
+    moved = features(line(30).repeat(200, 1, 1, 1), None, torch.full((200,), 5), only(band_shift=3))[0]
     assert set(moved[:, 0, 0].argmax(1).tolist()) == set(range(27, 34))
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.1, 1.25])
-def test_a_warp_moves_what_is_at_a_band_to_the_band_times_the_factor(factor):
-    bands = torch.arange(64.0)
-    hill = torch.exp(-(bands - 30).square() / 8)[None, None, None]
-    warped = augment.warp_bands(hill, torch.tensor([factor]))[0, 0, 0]
-    assert ((warped * bands).sum() / warped.sum()).item() == pytest.approx(30 * factor, abs=0.3)
-    slope = augment.warp_bands(bands[None, None, None], torch.tensor([factor]))[0, 0, 0]
-    torch.testing.assert_close(slope, (bands / factor).clamp(max=63))   # a straight line shows the interpolation
+@pytest.mark.parametrize("hertz", [500, 1500, 3000])
+def test_a_warp_moves_what_is_at_a_frequency_to_that_times_the_factor(factor, hertz):
+    centres = corners(256)[1:-1]
+    hill = torch.exp(-((centres - hertz) / 300).square())[None, None, None]
+    warped = augment.warp_bands(hill, torch.tensor([factor]), corners(256))[0, 0, 0]
+    assert centres[warped.argmax()].item() == pytest.approx(hertz * factor, abs=70)
+    slope = augment.warp_bands(centres[None, None, None], torch.tensor([factor]), corners(256))[0, 0, 0]
+    low = centres < 0.6 * 8000 * min(factor, 1)
+    torch.testing.assert_close(slope[low], (centres / factor)[low].clamp(min=centres[0]), rtol=1e-4, atol=0.1)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_above_its_bend_a_warp_is_a_straight_line_to_the_highest_frequency(factor):
+    centres = corners(256)[1:-1]
+    slope = augment.warp_bands(centres[None, None, None], torch.tensor([factor]), corners(256))[0, 0, 0]
+    bend = 0.6 * 8000 * min(factor, 1)
+    high = centres > bend
+    expected = 8000 - (8000 - centres[high]) * (8000 - bend / factor) / (8000 - bend)
+    torch.testing.assert_close(slope[high], expected.clamp(max=centres[-1]), rtol=1e-4, atol=0.1)
 
 
 def test_a_warp_of_one_changes_nothing():
     mel = torch.randn(2, 3, 5, 64)
-    assert torch.equal(augment.warp_bands(mel, torch.ones(2)), mel)
+    torch.testing.assert_close(augment.warp_bands(mel, torch.ones(2), corners(64)), mel, atol=1e-3, rtol=0)
 
 
 def test_the_factor_of_a_warp_is_drawn_from_its_range_for_each_utterance():
     torch.manual_seed(1)
-    mel = torch.arange(64.0).expand(300, 1, 2, 64)
-    warped = augment.features(mel, None, torch.full((300,), 2), only(warp=0.2))[0]
-    factors = 20 / warped[:, 0, 0, 20]
+    centres = corners(64)[1:-1]
+    warped = features(centres.expand(300, 1, 2, 64), None, torch.full((300,), 2), only(warp=0.2))[0]
+    factors = centres[20] / warped[:, 0, 0, 20]
     assert 0.799 < factors.min() < 0.81 and 1.19 < factors.max() < 1.201
 
 
@@ -272,7 +293,7 @@ def test_with_every_option_off_nothing_changes_and_nothing_is_drawn():
     mel, frames, state = torch.randn(4, 3, 50, 20), torch.tensor([50, 20, 5, 1]), torch.get_rng_state()
     same, same_lengths = augment.waveforms(batch, lengths, OFF)
     assert torch.equal(same, batch) and torch.equal(same_lengths, lengths)
-    assert augment.features(mel, None, frames, OFF)[0] is mel
+    assert features(mel, None, frames, OFF)[0] is mel
     given = (mel, None, frames, torch.eye(4))
     assert all(a is b for a, b in zip(given, augment.mixup(*given, alpha=0.0)))
     assert torch.equal(torch.get_rng_state(), state)
@@ -301,9 +322,9 @@ def test_the_padding_of_a_spectrogram_stays_zero_and_its_garbage_where_it_is(eff
     outside = (torch.arange(30) >= lengths[:, None])[:, None, :, None]
     clean = torch.randn(4, 3, 30, 20).masked_fill(outside, 0)
     torch.manual_seed(2)
-    expected = augment.features(clean, None, lengths, config)[0]
+    expected = features(clean, None, lengths, config)[0]
     torch.manual_seed(2)
-    changed = augment.features(clean.masked_fill(outside, 1e6), None, lengths, config)[0]
+    changed = features(clean.masked_fill(outside, 1e6), None, lengths, config)[0]
     assert not expected.masked_fill(~outside, 0).any() and not torch.equal(expected, clean)
     assert torch.equal(changed.masked_fill(outside, 0), expected)
 
@@ -324,7 +345,7 @@ def augmented(seed):
     waveforms, _ = augment.waveforms(speech, whole(speech), AugmentConfig(**ALL))
     mel = torch.arange(40.0).expand(4, 3, 100, 40)
     mixed = augment.mixup(mel, None, torch.full((4,), 100), torch.eye(4), alpha=0.4)
-    return [waveforms, augment.features(mel, None, torch.full((4,), 100), AugmentConfig(**ALL))[0], mixed[3]]
+    return [waveforms, features(mel, None, torch.full((4,), 100), AugmentConfig(**ALL))[0], mixed[3]]
 
 
 def test_the_same_seed_draws_the_same():
@@ -336,7 +357,7 @@ def test_the_batch_that_was_given_stays_as_it_is():
     batch, mel, lengths, targets = tones(440, count=4), torch.ones(4, 1, 100, 40), torch.full((4,), 100), torch.eye(4)
     for effect in WAVEFORM_EFFECTS.values():
         augment.waveforms(batch, whole(batch), only(**effect))
-    augment.features(mel, None, lengths, AugmentConfig(**ALL))
+    features(mel, None, lengths, AugmentConfig(**ALL))
     augment.mixup(mel, None, lengths, targets, alpha=1.0)
     assert torch.equal(batch, tones(440, count=4)) and (mel == 1).all() and torch.equal(targets, torch.eye(4))
 
