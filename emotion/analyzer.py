@@ -53,7 +53,7 @@ class Analyzer:
 
     model: an experiment folder or model file; left out, or `bundled`, the model of the package. One that `emotion
     export` wrote, model.onnx, is answered without PyTorch, on the processor.
-    device: auto, cpu, cuda, mps.   speech: how speech is found; None: all is taken for speech.
+    device: auto, cpu, cuda, mps, or a torch.device.   speech: how speech is found; None: all is taken for speech.
     threads: how many read recordings and answer, each a batch by itself, which makes more of the cores than sharing
     each batch; PyTorch's own number of threads is then 1 in the whole process. None: the caller's, and PyTorch's own.
     precision: float32; or bfloat16, up to 1.4 times as fast where the processor computes it in hardware: probabilities
@@ -64,7 +64,7 @@ class Analyzer:
     """
 
     def __init__(
-        self, model: str | os.PathLike | Checkpoint | Exported | None = None, device: str = "auto", *,
+        self, model: str | os.PathLike | Checkpoint | Exported | None = None, device: Any = "auto", *,
         windows: WindowConfig = WindowConfig(), segments: SegmentConfig = SegmentConfig(),
         speech: SpeechConfig | None = SpeechConfig(), threads: int | None = None,
         precision: str = "float32",
@@ -73,7 +73,9 @@ class Analyzer:
             raise ValueError(f"threads={threads} must be at least 1. Leave it out for the caller's alone.")
         if precision not in PRECISIONS:
             raise ValueError(f"precision={precision!r} must be one of {', '.join(PRECISIONS)}.")
-        self.windows, self.segments, self.speech = windows, segments, speech
+        if not (speech is None or isinstance(speech, SpeechConfig)):
+            raise TypeError(f"speech={speech!r} must be a SpeechConfig, or None: all is taken for speech then.")
+        self._windows, self._segments, self._speech = windows, segments, speech
         self._threads = threads or 1
         self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None,
                                precision=precision)
@@ -81,8 +83,23 @@ class Analyzer:
         self._enrolled: dict[str, Statistics] = {}   # by speaker
 
     @property
+    def windows(self) -> WindowConfig:
+        """How recordings are cut for the model."""
+        return self._windows
+
+    @property
+    def segments(self) -> SegmentConfig:
+        """How segments are made of steps."""
+        return self._segments
+
+    @property
+    def speech(self) -> SpeechConfig | None:
+        """How speech is found; None where all is taken for speech."""
+        return self._speech
+
+    @property
     def checkpoint(self) -> Checkpoint:
-        """The model itself. Raises: ValueError for an exported one."""
+        """The model itself, on the device. Raises: ValueError for an exported one."""
         return self._in_torch.checkpoint
 
     @property
@@ -195,16 +212,16 @@ class Analyzer:
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel as the front end computes it. Shape: waveform (samples,) at the model's rate -> (frames, bands).
 
-        Raises: ValueError for an exported model.
+        Raises: ValueError for an exported model, AudioError for an array that `analyze` would refuse.
         """
-        return self._in_torch.spectrogram(waveform)
+        return self._in_torch.spectrogram(audio.from_array(waveform, self.sample_rate, self.sample_rate))
 
     def pitch(self, waveform: np.ndarray) -> np.ndarray:
         """F0 of each frame of `spectrogram` in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,).
 
-        Raises: ValueError for an exported model.
+        Raises: as `spectrogram`.
         """
-        return self._in_torch.pitch(waveform)
+        return self._in_torch.pitch(audio.from_array(waveform, self.sample_rate, self.sample_rate))
 
     @property
     def _in_torch(self) -> Engine:
@@ -226,9 +243,9 @@ class Analyzer:
 
     def _voice(self, recordings: Any, sample_rate: int | None) -> Statistics:
         """Normalising statistics of the one who speaks neutrally in these recordings."""
+        checkpoint = self._in_torch.checkpoint   # an exported model is refused before PyTorch is asked for
         from .baseline import statistics
 
-        checkpoint = self._in_torch.checkpoint
         if isinstance(recordings, (str, os.PathLike)) and Path(recordings).is_dir():
             recordings = audio.find(recordings)
         elif not isinstance(recordings, (list, tuple)) or sources.is_numbers(recordings):
@@ -345,7 +362,7 @@ def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float] | np.nda
     return np.average(there, axis=0, weights=shares) if there else None
 
 
-def _engine(model: Any, device: str, detects: bool, alone: bool, precision: str) -> Engine | Exported:
+def _engine(model: Any, device: Any, detects: bool, alone: bool, precision: str) -> Engine | Exported:
     """What answers windows: Exported, or the same in PyTorch, which is imported only for it.
 
     alone: each answer takes one thread.
@@ -359,13 +376,13 @@ def _engine(model: Any, device: str, detects: bool, alone: bool, precision: str)
                 raise ModuleNotFoundError(f"{error.name} is not installed, and without it only an exported model "
                                           "answers. Give a model.onnx that `emotion export` wrote.") from None
             if not isinstance(model, checkpoint.Checkpoint):
-                model = checkpoint.read(model or "bundled")
+                model = checkpoint.read("bundled" if model is None else model)
             return Engine(model, device, detects, alone, precision)
         model = Exported(model, num_threads=1 if alone else None)
     if precision != "float32":
         raise ValueError(f"precision={precision!r}: an exported model has the one it was exported with. Leave it out, "
                          "or give the model that it was exported from.")
-    if device not in ("auto", "cpu"):
+    if str(device) not in ("auto", "cpu"):
         raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
                          "give the model that it was exported from.")
     return model

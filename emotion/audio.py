@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,7 @@ def from_array(
     Type:   floats of full scale 1, int8, int16, int32 or uint8 (128 is silence); NumPy, Torch or a list.
     Raises: AudioError for other types and shapes, no samples, NaN, and floats that were never scaled.
     """
-    if hasattr(waveform, "detach"):  # a Torch tensor, without importing torch
-        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
-    try:
-        waveform = np.asarray(waveform)
-    except ValueError:
-        raise AudioError(name, "parts of unequal length are no waveform", "Give (samples,), or the channels as one "
-                         "array, and its sample_rate by itself.") from None
+    waveform = as_array(waveform, name)
     kind, bits = waveform.dtype.kind, 8 * waveform.dtype.itemsize
     if waveform.size == 0:
         raise AudioError(name, "holds 0 samples", "Give at least one.")
@@ -106,7 +101,7 @@ def from_array(
     if wide.ndim > 2 or channels > MAX_CHANNELS or channels == samples > 1:
         raise AudioError(name, f"shape {waveform.shape} does not tell samples from channels",
                          f"Give (samples,), or (channels, samples) with at most {MAX_CHANNELS} channels.")
-    _check_rates(name, source_rate, sample_rate)
+    _check_rates(name, source_rate, sample_rate, "Give it in Hz.")
     columns = (wide.T if len(wide) == channels else wide).astype(np.float32)  # (samples, channels)
     if kind != "f":
         columns = (columns - (128 if kind == "u" else 0)) / np.float32(2 ** (bits - 1))
@@ -115,6 +110,17 @@ def from_array(
     if len(resampled) == 0:
         raise AudioError(name, f"{samples} at {source_rate} Hz are 0 at {sample_rate} Hz", "Give more.")
     return resampled
+
+
+def as_array(waveform: Any, name: str = "array") -> np.ndarray:
+    """The numbers of a NumPy array, a Torch tensor or a list. Raises: AudioError for parts of unequal length."""
+    if hasattr(waveform, "detach"):  # a Torch tensor, without importing torch
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).detach().cpu().numpy()
+    try:
+        return np.asarray(waveform)
+    except ValueError:
+        raise AudioError(name, "parts of unequal length are no waveform", "Give (samples,), or the channels as one "
+                         "array, and its sample_rate by itself.") from None
 
 
 def cut(
@@ -242,7 +248,7 @@ class Resampler:
     """Mono float32 (samples,) at one rate to another, block by block; the last block is told, as the filter rings."""
 
     def __init__(self, rate: int, sample_rate: int):
-        _check_rates("stream", rate, sample_rate)
+        _check_rates("stream", rate, sample_rate, "Give it in Hz.")
         self._stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ")
 
     def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
@@ -255,10 +261,11 @@ def _resampled(pieces: Iterable[np.ndarray], rate: int, sample_rate: int) -> Ite
     yield resample(np.empty(0, np.float32), last=True)
 
 
-def _check_rates(name: str, rate: float, sample_rate: int) -> None:
+def _check_rates(name: str, rate: float, sample_rate: int, remedy: str = "Correct its header.") -> None:
     if sample_rate not in RATES:
         raise ValueError(f"sample_rate={sample_rate} must be an integer from {RATES[0]} to {RATES[-1]}: "
                          "speech does not fit into others. Give the model's.")
+    if not isinstance(rate, Real):
+        raise TypeError(f"{name}: a sample rate of {rate!r} is no number. Give it in Hz.")
     if not RATES[0] <= rate <= RATES[-1]:
-        raise AudioError(name, f"says its rate is {rate} Hz, outside {RATES[0]} to {RATES[-1]}",
-                         "Correct its header.")
+        raise AudioError(name, f"says its rate is {rate} Hz, outside {RATES[0]} to {RATES[-1]}", remedy)

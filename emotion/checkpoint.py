@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -71,7 +72,11 @@ class Checkpoint:
 
 
 def build(name: str, options: dict, frontend: FrontendConfig, scheme: Scheme, **further) -> Checkpoint:
-    """A checkpoint around a new, untrained model of that name."""
+    """A checkpoint around a new, untrained model of that name. Raises: CheckpointError where PyTorch's default type is
+    not float32, as models are."""
+    if torch.get_default_dtype() != torch.float32:
+        raise CheckpointError(f"PyTorch makes {torch.get_default_dtype()} by default here, and models are float32. "
+                              "Call torch.set_default_dtype(torch.float32) first.")
     inputs = models.Inputs(frontend.num_channels, frontend.num_bands, frontend.num_contours)
     model = models.build(name, inputs, len(scheme.classes), options)
     return Checkpoint(name, model, Frontend(frontend), scheme, **further)

@@ -53,7 +53,7 @@ def score(
         `entries` raises.
     """
     ray = _ray()
-    folder, model = Path(folder).absolute(), checkpoint.located(model or "bundled")
+    folder, model = Path(folder).absolute(), checkpoint.located("bundled" if model is None else model)
     analyzer = Analyzer(model, "cpu")
     folder.mkdir(parents=True, exist_ok=True)
     with files.alone(folder / LOCK):   # a second run would cut what is left into other parts

@@ -180,7 +180,7 @@ def check_file(path: str | bytes | os.PathLike, name: str) -> None:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(name, f"cannot be opened ({reason})", "Correct the path.") from error
     if stat.S_ISDIR(found.st_mode):
-        raise AudioError(name, "is a directory", "Give one file, or list the folder with find().")
+        raise AudioError(name, "is a directory", "Give one file.")
     if not stat.S_ISREG(found.st_mode):
         raise AudioError(name, "is a pipe, a socket or a device, not a file",
                          "Give a file; what comes over a pipe is for `emotion score -`.")

@@ -220,7 +220,8 @@ def _model(model: str | None, device: str, threads: int | None) -> Iterator[Find
         if isinstance(answer, FileError) or not np.isclose(np.sum(answer.probabilities), 1, atol=1e-3):
             raise ValueError(f"an answer is no probability: {answer}")
     speed = TRIAL_RECORDINGS * TRIAL_SECONDS / seconds
-    yield Finding("model", model or "bundled", f"{', '.join(analyzer.labels)}; fingerprint {analyzer.fingerprint}")
+    named = "bundled" if model is None else model
+    yield Finding("model", named, f"{', '.join(analyzer.labels)}; fingerprint {analyzer.fingerprint}")
     yield Finding("model", "speed", f"{speed:.0f} s of audio in a second, on {analyzer.device}, in a short trial")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,24 +26,27 @@ MARGIN_SECONDS = 1.0   # more than a frame, and long enough for the best path of
 class Engine:
     """What Exported is, in PyTorch.
 
+    checkpoint: stays as it is: what answers is a copy, on the device.
     detects: whether it listens for speech; if not, Answers.speech is None.
     alone: an answer takes one thread, so that several can be asked for at once. It holds for the whole process.
     precision: of the network's products, one of PRECISIONS.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "auto", detects: bool = True, alone: bool = False,
+        self, checkpoint: Checkpoint, device: str | torch.device = "auto", detects: bool = True, alone: bool = False,
         precision: str = "float32",
     ):
         if alone:
             torch.set_num_threads(1)
-        self.checkpoint, self.device = checkpoint, choose_device(device)
+        self.device = choose_device(device)
         if self.device.type == "cpu":
             keep_freed_memory(KEPT_BYTES)
         self._reduced = precision == "bfloat16"
         self._detector = SpeechDetector().to(self.device).eval() if detects else None
-        self._model = channels_last(folded(checkpoint.model.to(self.device).eval()))
-        self._frontend = checkpoint.frontend.to(self.device).eval()
+        model = copy.deepcopy(checkpoint.model).to(self.device).eval()
+        self._frontend = copy.deepcopy(checkpoint.frontend).to(self.device).eval()
+        self.checkpoint = replace(checkpoint, model=model, frontend=self._frontend)
+        self._model = channels_last(folded(model))
         settings, reach = checkpoint.frontend.config, self._model.reach
         self.labels, self.sample_rate = checkpoint.labels, settings.sample_rate
         self.dimensions = checkpoint.dimensions
@@ -78,7 +83,7 @@ class Engine:
         )
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
-        """Log-mel as the front end computes it. Shape: (samples,) -> (frames, bands)."""
+        """Log-mel as the front end computes it. Shape: float32 (samples,) -> (frames, bands)."""
         return self._in_pieces(waveform, lambda *batch: self._frontend.log_mel(*batch)[0][:, 0])
 
     def pitch(self, waveform: np.ndarray) -> np.ndarray:

@@ -45,13 +45,9 @@ def export(checkpoint: Checkpoint, path: str | os.PathLike, precision: str = "fl
     Raises: ValueError for an ending other than .onnx, another precision, or answers that differ;
         ModuleNotFoundError where onnx or onnxruntime is not installed.
     """
-    path = Path(path)
     if precision not in TOLERANCES:
         raise ValueError(f"precision={precision!r} must be one of {', '.join(TOLERANCES)}.")
-    if path.suffix.lower() != ".onnx":
-        raise ValueError(f"{path} must end in .onnx: by its ending the Analyzer knows the format. Rename it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
+    path = files.check_output(path, (".onnx",), "by its ending the Analyzer knows the format")
     try:
         import onnx
         import onnxruntime

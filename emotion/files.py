@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +59,18 @@ def check_writable(folder: str | os.PathLike) -> None:
     """Raises: ValueError for a folder in which no file can be made, before hours of work for one."""
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"{folder} may not be written into. Change its permissions, or name another place.")
+
+
+def check_output(path: str | os.PathLike, endings: Collection[str], because: str) -> Path:
+    """The path itself. Raises: ValueError where it ends otherwise, for this reason, or no file can be made in its
+    folder: before the work for one."""
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path} must end in {' or '.join(endings)}: {because}. Rename it.")
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
+    check_writable(path.parent)
+    return path
 
 
 def to_disk(file: IO) -> None:

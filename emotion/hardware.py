@@ -15,11 +15,12 @@ Model = TypeVar("Model", bound=nn.Module)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the processor.
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name, or itself; `auto` takes CUDA, then Apple's MPS, then the processor.
 
     Raises: ValueError where the name is unknown or this machine lacks the device.
     """
+    name = str(name)
     kind, _, number = name.partition(":")
     if kind not in DEVICES or kind != name and not (kind == "cuda" and number.isdecimal()):
         raise ValueError(f"no device {name!r}; there are {', '.join(DEVICES)} (and cuda:1, ...). Choose auto.")

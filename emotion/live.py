@@ -55,11 +55,11 @@ def microphone(sample_rate: int, device: str | int | None = None) -> Generator[n
             sample_rate, round(BLOCK_SECONDS * sample_rate), device, channels=1, dtype="float32",
             callback=lambda block, frames, time, status: blocks.put(block[:, 0].copy()),
         )
+        with stream:
+            while True:
+                yield blocks.get()
     except sounddevice.PortAudioError as error:
-        raise AudioError("microphone", f"cannot be opened ({error})", "Plug one in, or choose with --input.") from error
-    with stream:
-        while True:
-            yield blocks.get()
+        raise AudioError("microphone", f"cannot be heard ({error})", "Plug one in, or choose with --input.") from error
 
 
 def _header(file: BinaryIO) -> tuple[str, int, int, int | None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import metrics
+from . import files, metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,8 @@ MOST_COLUMNS = 4000  # more than a picture has pixels across: a day of sound dra
 FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
 FEW_COLUMNS = 240   # that an eye still tells apart, where more would flicker
+
+ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")   # that Matplotlib writes
 
 Output = str | os.PathLike | BinaryIO
 
@@ -343,6 +346,11 @@ def plain(axes: Axes, ylabel: str, xlabel: str | None = None) -> None:
     axes.set_ylabel(ylabel, fontsize=11)
     if xlabel:
         axes.set_xlabel(xlabel, fontsize=11)
+
+
+def check_path(path: str | os.PathLike) -> Path:
+    """The path itself. Raises ValueError where its ending is no picture's, or no file can be made there."""
+    return files.check_output(path, ENDINGS, "the ending chooses the format")
 
 
 def save(figure: Figure, path: Output, title: str | None) -> Figure:

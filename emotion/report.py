@@ -53,13 +53,8 @@ class EmbedConfig:
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """The path itself. Raises ValueError where its ending is not that of a page, or its folder is not there."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path} must end in {' or '.join(ENDINGS)}: else no browser opens it as a page. Rename it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
-    return path
+    """The path itself. Raises ValueError where its ending is not that of a page, or no file can be made there."""
+    return files.check_output(path, ENDINGS, "else no browser opens it as a page")
 
 
 def write(

@@ -42,14 +42,8 @@ class TableError(ValueError):
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """The path itself. Raises ValueError where its ending names no known format, or its folder is not there."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{path} must end in {' or '.join(FORMATS)}: the ending chooses the format. Rename it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
-    files.check_writable(path.parent)
-    return path
+    """The path itself. Raises ValueError where its ending names no known format, or no file can be made there."""
+    return files.check_output(path, FORMATS, "the ending chooses the format")
 
 
 def columns(labels: Iterable[str], separate: bool = False, dimensions: Iterable[str] = ()) -> list[str]:

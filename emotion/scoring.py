@@ -176,7 +176,8 @@ def listen(options: argparse.Namespace) -> None:
     analyzer = analyzer_of(options, windows=WindowConfig(length_seconds=4.0, hop_seconds=1.0))
     device = int(options.input) if (options.input or "").isdecimal() else options.input
     stream, heard = analyzer.stream(analyzer.sample_rate, "microphone"), 0.0
-    print(f"listening; a moment is told {stream.delay_seconds:.1f} s later. Ctrl-C ends.", file=sys.stderr)
+    print(f"listening; a moment is told {stream.delay_seconds:.1f} s later, the first after "
+          f"{stream.first_delay_seconds:.1f} s. Ctrl-C ends.", file=sys.stderr)
     blocks = live.microphone(analyzer.sample_rate, device)
     try:
         for block in blocks:
@@ -207,7 +208,8 @@ def report(options: argparse.Namespace) -> int:
     paths = _found(options.source)
     analyzer = analyzer_of(options)
     answers = write(
-        analyzer.analyze(options.source), options.output, analyzer, options.source, embed, options.model or "bundled"
+        analyzer.analyze(options.source), options.output, analyzer, options.source, embed,
+        "bundled" if options.model is None else options.model,
     )
     answers = _followed(answers, len(paths))
     failed = [(answer.name, answer.reason) for answer in answers if isinstance(answer, FileError)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,12 @@ def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
         raise TypeError("an array and its rate are two arguments, not a pair. Call analyze(waveform, sample_rate).")
     if isinstance(source, bytes) and (b"\0" in source or len(source) > LONGEST_PATH):
         raise TypeError(f"{len(source)} bytes are no path. If they are a recording, give io.BytesIO(content).")
+    if isinstance(source, (bytearray, memoryview, array)):
+        raise TypeError(f"{type(source).__name__} may hold a file's content or samples. Give io.BytesIO(content), or "
+                        "np.asarray(samples) with its sample_rate.")
+    if isinstance(source, Mapping):
+        raise TypeError("a dict is no recording. Give its array and its rate as two arguments: "
+                        "analyze(source['array'], source['sampling_rate']).")
     if is_file(source) or _is_array(source):
         return [(source, "array")], True
     if isinstance(source, Iterable):   # a list, an iterator, a set, a column of paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,10 @@ class SpeechConfig:
     def __post_init__(self):
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold={self.threshold} must be in (0, 1): else all is speech, or nothing. Use 0.5.")
-        if self.bridge_seconds < 0 or self.shortest_seconds < 0:
+        if not (0 <= self.bridge_seconds < math.inf and 0 <= self.shortest_seconds < math.inf):
             raise ValueError(
-                f"bridge_seconds={self.bridge_seconds} and shortest_seconds={self.shortest_seconds} must not be "
-                "negative. Use 0 to switch either off."
+                f"bridge_seconds={self.bridge_seconds} and shortest_seconds={self.shortest_seconds} must be finite and "
+                "not negative. Use 0 to switch either off."
             )
 
 

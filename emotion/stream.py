@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,32 +37,44 @@ class Stream:
         self._analyzer, self._rate = analyzer, sample_rate
         self._resample = audio.Resampler(sample_rate, analyzer.sample_rate)
         self._job = analyzer._job(Recording(name, tuple))
-        self._told = 0
+        self._waiting: deque = deque()   # windows, cut and not yet answered, as where the model was interrupted
+        self._answered = 0   # of them
+        self._steps: list[Step] = []   # known and not yet told
+        self._known = 0   # steps, told or not
         self._closed = False
         self._layout: tuple[int, int] | None = None   # the axis of channels, and how many there are
 
     @property
     def delay_seconds(self) -> float:
-        """Longest time from a sound to its final step, computing left aside."""
+        """Longest time from a sound to its final step, once the first window is full; computing left aside."""
         grid = self._analyzer._grid
         return (grid.length - grid.kept(1, False).start * grid.step) / self._analyzer.sample_rate
+
+    @property
+    def first_delay_seconds(self) -> float:
+        """The same of the very first sound: a window has to be full before anything is known."""
+        return self._analyzer._grid.length / self._analyzer.sample_rate
 
     def feed(self, block: Any) -> list[Step]:
         """The next audio, an array as for `analyze`; the steps that are final by it. Where channels are, the first
         blocks tell: later ones may be shorter than there are channels.
 
+        Interrupted (Ctrl-C, no memory), it has heard the block: what was not answered is with the next, or at the end.
         Raises: AudioError for an array that is no audio; ValueError after close.
         """
         if self._closed:
             raise ValueError("the stream is closed: nothing can follow. Begin another with analyzer.stream.")
-        if 0 in np.shape(block):
-            return []
-        return self._hear(self._resample(self._mono(block)))
+        samples = audio.as_array(block, self._job.recording.name)
+        if samples.size:
+            self._waiting += self._job.hear(self._resample(self._mono(samples)))
+        self._answer()
+        told, self._steps = self._steps, []
+        return told
 
-    def _mono(self, block: Any) -> np.ndarray:
-        shape, name = np.shape(block), self._job.recording.name
+    def _mono(self, block: np.ndarray) -> np.ndarray:
+        shape, name = block.shape, self._job.recording.name
         if self._layout is not None and len(shape) == 2 and shape[self._layout[0]] == self._layout[1]:
-            channels = np.moveaxis(np.asarray(block), self._layout[0], 0)
+            channels = np.moveaxis(block, self._layout[0], 0)
             return np.mean([audio.from_array(one, self._rate, self._rate, name) for one in channels], axis=0)
         mono = audio.from_array(block, self._rate, self._rate, name)
         if len(shape) == 2 and 1 < min(shape):
@@ -72,22 +85,23 @@ class Stream:
         """The answer to all that was heard. Raises: AudioError where that was nothing."""
         if not self._closed:
             self._closed = True
-            self._hear(self._resample(np.empty(0, np.float32), last=True))
+            self._waiting += self._job.hear(self._resample(np.empty(0, np.float32), last=True))
             if self._job.quality.num_samples:
-                self._analyzer._answer([self._job.end()])
+                self._waiting.append(self._job.end())
+        self._answer()
         if not self._job.complete:
             raise audio.AudioError(self._job.recording.name, "was closed before any audio came", "Feed some first.")
         return self._analyzer._result(self._job)
 
-    def _hear(self, block: np.ndarray) -> list[Step]:
-        steps = []
-        for window in self._job.hear(block):
-            self._analyzer._answer([window])
-            part = self._analyzer._grid.kept(len(self._job.windows) - 1, False)
-            times = self._analyzer._times(self._told + part.stop - (part.start or 0))[self._told :]
-            said = window.said
+    def _answer(self) -> None:
+        """Ask the model for the windows that wait, one by one, and know their steps."""
+        while self._waiting:
+            self._analyzer._answer([self._waiting[0]])
+            said = self._waiting.popleft().said
+            part = self._analyzer._grid.kept(self._answered, False)
+            times = self._analyzer._times(self._known + part.stop - (part.start or 0))[self._known :]
             further = [] if said.step_dimensions is None else [said.step_dimensions[part]]
             rows = zip(times.tolist(), said.steps[part], said.speech[part].tolist(), *further)
-            steps += [Step(*row) for row in rows]
-            self._told += len(times)
-        return steps
+            self._steps += [Step(*row) for row in rows]
+            self._answered += 1
+            self._known += len(times)

@@ -307,13 +307,8 @@ def _gap(right: np.ndarray, files: np.ndarray, inside: np.ndarray) -> np.ndarray
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """The path itself. Raises ValueError where its ending is not one of ENDINGS, or its folder is not there."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path} must end in {' or '.join(ENDINGS)}: the ending chooses the format. Rename it.")
-    if not path.parent.is_dir():
-        raise ValueError(f"no folder {path.parent} to write {path.name} into. Make it first.")
-    return path
+    """The path itself. Raises ValueError where its ending is not one of ENDINGS, or no file can be made there."""
+    return files.check_output(path, ENDINGS, "the ending chooses the format")
 
 
 def write(result: Stress, path: str | os.PathLike) -> None:

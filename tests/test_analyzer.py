@@ -3,6 +3,8 @@ import io
 import json
 import math
 import tracemalloc
+from array import array
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,8 @@ def test_what_holds_paths_is_answered_as_a_list(small, tmp_path, several):
 
 @pytest.mark.parametrize("source, match", [
     (None, "NoneType is no recording. Give a path"), (3, "int is no recording"), ((noise(0.1), RATE), "not a pair"),
-    (b"RIFF\0\0\0\0WAVE", r"give io.BytesIO\(content\)"),
+    (b"RIFF\0\0\0\0WAVE", r"give io.BytesIO\(content\)"), (array("f", [0.1] * 99), r"np.asarray\(samples\)"),
+    (memoryview(noise(0.1)), "memoryview may hold"), ({"array": noise(0.1), "sampling_rate": RATE}, "two arguments"),
 ])
 def test_what_is_no_recording_is_refused(small, source, match):
     with pytest.raises(TypeError, match=match):
@@ -511,7 +514,40 @@ def test_a_step_is_final_within_the_delay_that_a_stream_tells(tiny):
     for i, start in enumerate(range(0, 8 * RATE, 160), 1):
         waits += [i * 160 / RATE - step.time_seconds for step in stream.feed(noise(8.0)[start : start + 160])]
     later = waits[21:]  # the steps before the first seam wait for the first window to fill
+    assert max(waits) == pytest.approx(stream.first_delay_seconds, abs=0.1)
     assert max(later) <= stream.delay_seconds + 0.01 and max(later) > stream.delay_seconds - 0.1
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("when", [0, 2])
+def test_what_interrupts_a_stream_costs_it_nothing(tiny, monkeypatch, error, when):
+    """As Ctrl-C does `emotion listen`, while the model is at work."""
+    ask = Analyzer(tiny, "cpu", windows=SHORT_WINDOWS)
+    waveform, answer, count = noise(7.0), ask._answer, iter(range(100))
+    whole, stream, steps = ask.analyze(waveform, RATE), ask.stream(RATE), []
+
+    def interrupted(batch):
+        if next(count) == when:
+            raise error
+        answer(batch)
+
+    monkeypatch.setattr(ask, "_answer", interrupted)
+    for start in range(0, len(waveform), 10_000):
+        with suppress(error):
+            steps += stream.feed(waveform[start : start + 10_000])
+    assert_alike(stream.close(), whole)
+    assert [step.time_seconds for step in steps] == pytest.approx(whole.step_times[: len(steps)])
+    assert all(step.probabilities == pytest.approx(p, abs=1e-4)
+               for step, p in zip(steps, whole.step_probabilities)) and len(steps) > 30
+
+
+def test_blocks_of_a_stream_are_what_analyze_takes(small):
+    stream, blocks = small.stream(RATE), torch.randn(3, 2, 4000, dtype=torch.float64) / 10
+    for block in (blocks[0].bfloat16(), blocks[1].requires_grad_(), blocks[2]):
+        stream.feed(block)
+    assert stream.close().duration_seconds == pytest.approx(3 * 4000 / RATE)
+    with pytest.raises(audio.AudioError, match="parts of unequal length"):
+        small.stream(RATE).feed([[0.1, 0.2], [0.1]])
 
 
 def test_a_closed_or_silent_stream_is_refused(small):
@@ -690,6 +726,50 @@ def test_a_recording_too_short_to_be_resampled_is_a_file_error(small, tmp_path):
     with pytest.raises(audio.AudioError, match="1 samples at 48000 Hz are 0 at 16000 Hz"):
         small.analyze(tmp_path / "a.wav")
     assert [type(answer) for answer in small.analyze(tmp_path)] == [FileError]
+
+
+def test_a_device_may_be_named_or_given(tiny):
+    assert Analyzer(tiny, torch.device("cpu")).device == Analyzer(tiny, "cpu").device == torch.device("cpu")
+
+
+def test_a_model_that_is_lent_to_an_analyzer_stays_as_it_is(tiny, voice):
+    tiny.model.train()
+    weights = {name: value.data_ptr() for name, value in tiny.model.state_dict().items()}
+    ask = Analyzer(tiny, "cpu")
+    ask.analyze(voice, RATE)
+    assert tiny.model.training and ask.checkpoint.fingerprint == tiny.fingerprint
+    assert {name: value.data_ptr() for name, value in tiny.model.state_dict().items()} == weights
+
+
+def test_how_it_listens_is_settled_once(small):
+    for name in ("windows", "segments", "speech"):
+        with pytest.raises(AttributeError):
+            setattr(small, name, None)
+    with pytest.raises(TypeError, match="speech=False must be a SpeechConfig, or None"):
+        Analyzer(small.checkpoint, "cpu", speech=False)
+
+
+def test_a_default_type_that_models_do_not_have_is_named():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(checkpoint.CheckpointError, match=r"makes torch.float64.*set_default_dtype\(torch.f"):
+            Analyzer()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_an_empty_name_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Analyzer("")
+
+
+def test_spectrogram_and_pitch_take_what_analyze_takes(small, voice):
+    whole = np.round(voice * 2**15).astype(np.int16)
+    for compute in (small.spectrogram, small.pitch):
+        expected = compute(whole / np.float32(2**15))
+        for alike in (whole, torch.from_numpy(whole), np.stack([whole, whole]), whole[::-1][::-1]):
+            assert compute(alike) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("device", ["tpu", "", "cpu:x"])

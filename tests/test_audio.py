@@ -322,8 +322,10 @@ def test_an_array_that_is_no_waveform_is_refused(waveform, reason):
 def test_rates_and_blocks_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="sample_rate=0 must be .* Give the model's"):
         read(encoded(chord()), 0)
-    with pytest.raises(AudioError, match="its rate is 16 Hz.*Correct"):
+    with pytest.raises(AudioError, match="its rate is 16 Hz.*Give it in Hz"):
         audio.from_array(chord(), 16)
+    with pytest.raises(TypeError, match="a sample rate of '16000' is no number"):
+        audio.from_array(chord(), "16000")
     with pytest.raises(ValueError, match="block_seconds=0 .* Raise it"):
         next(audio.blocks(io.BytesIO(encoded(chord())), block_seconds=0))
 

@@ -28,7 +28,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     **dict.fromkeys(NETWORKS, "blocks heads masking models.signature"),
     "models": " ".join(["settings models.signature", *NETWORKS]),
     "checkpoint": "calibration features files labels models settings",
-    "plot": "metrics timeline",
+    "plot": "files metrics timeline",
     "curves": "plot",
     "page": "plot",
     "datadir": "files labels",

@@ -144,9 +144,11 @@ def test_without_a_microphone_the_remedy_is_told(monkeypatch):
     def none(*_, **__):
         raise OSError("no device")
 
-    monkeypatch.setitem(sys.modules, "sounddevice", SimpleNamespace(InputStream=none, PortAudioError=OSError))
-    with pytest.raises(AudioError, match="Plug one in"):
-        next(live.microphone(RATE))
+    stream = type("Stream", (), {"__enter__": none, "__exit__": none})
+    for opened in (none, lambda *_, **__: stream()):   # it cannot be opened; it cannot be started
+        monkeypatch.setitem(sys.modules, "sounddevice", SimpleNamespace(InputStream=opened, PortAudioError=OSError))
+        with pytest.raises(AudioError, match="no device.*Plug one in"):
+            next(live.microphone(RATE))
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'emotion\[listen\]'"):
         next(live.microphone(RATE))

@@ -98,8 +98,8 @@ def test_a_threshold_that_decides_nothing_is_refused(settings):
         SpeechConfig(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"bridge_seconds": -1}, {"shortest_seconds": -0.1}])
-def test_negative_times_are_refused(settings):
+@pytest.mark.parametrize("settings", [{"bridge_seconds": -1}, {"shortest_seconds": -0.1}, {"shortest_seconds": np.nan}])
+def test_times_that_are_none_are_refused(settings):
     with pytest.raises(ValueError, match="switch either off"):
         SpeechConfig(**settings)
 

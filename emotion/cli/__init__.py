@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from .. import __version__
 from . import data, score, show, train
 
+NEEDED = ("torch", "torchaudio", "safetensors")   # that a machine which only answers may lack
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Exit code 0: all done; 1: something failed and was named; 2: wrong usage."""
@@ -26,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"emotion {options.command}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        told = " ".join(str(error).splitlines())
+        if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
+            told = (f"{error.name} is not installed, and this asks for it. With a model.onnx that `emotion export` "
+                    "wrote, score, report and serve do without.")
+        print(f"emotion {options.command}: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         on = "; the same command goes on from here" if options.command == "train" else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command, computing, positive, precise
+from .arguments import command, computing, positive, precise, seconds
 
 RAW = ("u8", "s16le", "s24le", "s32le", "f32le", "f64le")   # live.SAMPLES, whose module would load NumPy
 
@@ -51,7 +51,7 @@ def add(commands) -> None:
 
     listen = command(commands, "listen", _listen, "Tell what the microphone hears, second by second, until Ctrl-C.")
     listen.add_argument("--input", metavar="DEVICE", help="number or name of the microphone (default: the system's)")
-    listen.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
+    listen.add_argument("--seconds", type=seconds, metavar="S", help="stop after so long")
     listen.add_argument("--timelines", metavar="PATH", help="write the segments at the end, as emotion score does")
     computing(listen)
 

@@ -94,9 +94,9 @@ def _plot(options: argparse.Namespace) -> None:
 
     if options.explain:
         return _explain(argparse.Namespace(**vars(options), label=None, start=None, stop=None))
+    output = _picture(options, ".png")
     analyzer = analyzer_of(options)
     waveform = audio.read(options.source, analyzer.sample_rate)
-    output = _picture(options, ".png")
     timeline = analyzer.analyze(options.source)
     hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
     plot.recording(
@@ -107,15 +107,19 @@ def _plot(options: argparse.Namespace) -> None:
 
 
 def _picture(options: argparse.Namespace, ending: str) -> str:
-    """The name to draw under: a picture without an ending is a PNG."""
+    """The name to draw under: a picture without an ending is a PNG. Raises: ValueError where none can be drawn."""
+    from .. import plot
+
     named = Path(options.output or Path(options.source).with_suffix(ending).name)
-    return str(named if named.suffix else named.with_suffix(".png"))
+    return str(plot.check_path(named if named.suffix else named.with_suffix(".png")))
 
 
 def _explain(options: argparse.Namespace) -> None:
     from ..analyzer import Analyzer
     from ..explain import draw, explain
 
+    if (options.start is None) != (options.stop is None):
+        raise ValueError("--start and --stop belong together. Give both, or neither for the part that speaks most.")
     share(options.threads)
     output = _picture(options, ".why.png")
     explanation = explain(
@@ -132,7 +136,8 @@ def _explain(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from .. import checkpoint, export
 
-    export.export(checkpoint.read(options.model or "bundled"), options.output, options.precision)
+    model = checkpoint.read("bundled" if options.model is None else options.model)
+    export.export(model, options.output, options.precision)
     print(options.output)
 
 
