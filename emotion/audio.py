@@ -166,6 +166,12 @@ def duration(source: Source) -> float:
         return (file.frames if file.known else sum(len(piece) for piece in _pieces(file))) / file.samplerate
 
 
+def told_duration(source: Source) -> float:
+    """Length in seconds by the header alone; 0 where that is silent. Raises: AudioError as read(), for the header."""
+    with _opened(source) as file:
+        return file.frames / file.samplerate if file.known else 0.0
+
+
 def seeks(source: Source) -> bool:
     """Whether a span is read without decoding what lies before it. Raises: AudioError as read(), for the header."""
     with _opened(source) as file:

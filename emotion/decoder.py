@@ -24,11 +24,13 @@ LIMITS, SLACK = (1 << 31, 1 << 32), 4096  # so near to a limit of 32 bits a size
 HEAD = 1 << 20  # bytes in which a header ends
 MP3_SLACK = 4096  # bytes by which an MP3 may be larger than its header tells: a frame or two, a short tag
 AGAIN = "Copy it again from its source."
+FOREIGN = "not audio that libsndfile reads, or cut in its header"
 NOTHING = "is empty (0 bytes)", AGAIN
 
 # libsndfile reads what is left of a cut file without a word, but its log (2 KB at most) tells both sizes.
 _CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _CUT_LONG_LOG = re.compile(r"^(?:RIFF|FORM) *: (\d+) \(should be (\d+)\)(?s:.{1900})", re.MULTILINE)
+_MEDIA = re.compile(rb".{4}ftyp|\x1aE\xdf\xa3|#!AMR|\x30\x26\xb2\x75", re.DOTALL)   # MP4, Matroska, AMR, WMA
 _CUT_OGG = re.compile(r"Ogg ?: Junk after the last page")
 
 
@@ -145,14 +147,17 @@ def _open(source: Source, name: str) -> Decoder | media.MediaDecoder:
     if _is_path(source):
         check_file(source, name)
     if os.path.splitext(name)[1].lower() in media.EXTENSIONS:
-        return media.MediaDecoder(os.fsdecode(source) if _is_path(source) else source, name)
+        return _media(source, name)
     try:  # a path as bytes where possible: soundfile cannot encode names that are not UTF-8
         file = Decoder(os.fsencode(source) if _is_path(source) and os.name == "posix" else source)
         if better := _unsized(file) if file.frames == 0 else _uncounted(file):
             file.close()
             file = Decoder(better)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise _refusal(source, name) from error
+        refusal = _refusal(source, name)
+        if refusal.reason == FOREIGN and _MEDIA.match(_bytes(source, 0, 12)):
+            return _media(source, name)   # whatever its name
+        raise refusal from error
     file.label, log = name, file.extra_info
     cut = _CUT.search(log) or _CUT_LONG_LOG.search(log)
     if cut and int(cut[2]) < int(cut[1]) and is_promise(int(cut[1])):
@@ -168,6 +173,12 @@ def _open(source: Source, name: str) -> Decoder | media.MediaDecoder:
         return file
     file.close()
     raise AudioError(name, reason, AGAIN)
+
+
+def _media(source: Source, name: str) -> media.MediaDecoder:
+    if not _is_path(source):
+        source.seek(0)
+    return media.MediaDecoder(os.fsdecode(source) if _is_path(source) else source, name)
 
 
 def check_file(path: str | bytes | os.PathLike, name: str) -> None:
@@ -211,8 +222,7 @@ def _refusal(source: Source, name: str) -> AudioError:
             return AudioError(name, *NOTHING)
     except OSError as error:
         return AudioError(name, f"cannot be read ({error.strerror or error})", AGAIN)
-    return AudioError(name, "not audio that libsndfile reads, or cut in its header",
-                      "Convert it (ffmpeg -i INPUT OUTPUT.wav) or copy it again.")
+    return AudioError(name, FOREIGN, "Convert it (ffmpeg -i INPUT OUTPUT.wav) or copy it again.")
 
 
 def _bytes(source: Source, start: int, count: int) -> bytes:

@@ -100,7 +100,7 @@ HEAVY = {  # where it may be imported, and outside of train and serve only insid
     "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "curves explain plot",
     "captum": "explain", "sklearn": "metrics", "scipy": "changes compare fingerprint", "librosa": "train.system",
     "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
-    "pydantic": "serve.schema", "uvicorn": "serve",
+    "pydantic": "serve.app serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",
     "omegaconf": "splits train.config", "yaml": "splits train.config",
 }

@@ -1,3 +1,4 @@
+import io
 import sys
 
 import av
@@ -49,6 +50,15 @@ def test_what_phones_and_browsers_record_is_read(tmp_path, ending):
     with open(path, "rb") as file:
         assert np.array_equal(audio.read(file, 16_000), whole)
     assert audio.find(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("ending", CONTAINERS)
+def test_they_are_known_by_their_content_too(tmp_path, ending):
+    """As a page sends a recording: without a name."""
+    path = encoded(tmp_path / f"call{ending}", tones(), CONTAINERS[ending])
+    whole = audio.read(path, 16_000)
+    assert np.array_equal(audio.read(io.BytesIO(path.read_bytes()), 16_000), whole)
+    assert np.array_equal(audio.read(path.rename(tmp_path / "blob"), 16_000), whole)
 
 
 @pytest.mark.parametrize("ending", CONTAINERS)

@@ -39,6 +39,7 @@ from emotion.serve.hearing import Hearing, Upload
 from emotion.serve.picture import Columns, Picture
 from emotion.serve.schema import DOWNLOADS, Analysis, plain_name, timelines
 from emotion.serve.worker import BATCH_SECONDS, Worker
+from emotion.stream import Stream
 from emotion.timeline import Timeline
 from emotion.windows import Recording
 
@@ -298,7 +299,7 @@ def test_a_model_with_dimensions_serves_them_by_the_same_schema(rating, voice, t
         table = post(client, path, format="csv").text
     assert health["dimensions"] == ["valence", "arousal"]
     (told,), answer = served["answers"], ask.analyze(path)
-    (back,) = timelines(Analysis(**served))
+    (back,) = timelines(Analysis(**served).model_dump_json().encode())
     assert back.dimensions == pytest.approx(told["dimensions"])
     assert back.segments[0].dimensions == pytest.approx(answer.segments[0].dimensions, abs=1e-5)
     check_same(told, answer)
@@ -428,14 +429,21 @@ def test_a_header_that_declares_hours_in_a_kilobyte_is_refused(server):
     assert refused.status_code == 415 and "cut: the header promises" in refused.json()["detail"]
 
 
-def test_the_length_is_counted_as_it_is_decoded(analyzer):
-    content = io.BytesIO()
+@pytest.mark.parametrize("told", [True, False])   # by the header, before anything is heard; or counted as it comes
+def test_what_is_too_long_is_refused(analyzer, monkeypatch, told):
+    content, heard, feed = io.BytesIO(), [], Stream.feed
+    monkeypatch.setattr(Stream, "feed", lambda self, block: heard.append(len(block)) or feed(self, block))
     soundfile.write(content, np.zeros((240 * RATE, 2), np.int16), RATE, format="FLAC")   # hardly anything, compressed
-    assert len(content.getvalue()) < 100_000
+    flac = bytearray(content.getvalue())
+    if not told:
+        flac[21:26] = bytes([flac[21] & 0xF0, 0, 0, 0, 0])   # the number of samples
+    assert len(flac) < 100_000
     with running(analyzer, Limits(max_seconds=250)) as client:
-        assert post(client, content.getvalue()).status_code == 200
-        refused = post(client, content.getvalue(), channels="separate")   # 480 s in all
+        assert post(client, bytes(flac)).status_code == 200
+        heard.clear()
+        refused = post(client, bytes(flac), channels="separate")   # 480 s in all
     assert refused.status_code == 413 and "start with a larger --max-minutes" in refused.json()["detail"]
+    assert bool(heard) != told
 
 
 @pytest.mark.parametrize("query", [{"format": "doc"}, {"channels": "both"}, {"chanels": "mix"}, {"pictures": 7}])

@@ -17,6 +17,7 @@ import fastapi
 from fastapi import FastAPI, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import ValidationError
 
 from .. import __version__, page
 from ..analyzer import Analyzer
@@ -38,6 +39,8 @@ REFUSALS = {
     422: "options, several files, or what a format cannot hold",
     501: "a format whose extra is not installed", 503: "too many requests; try again after Retry-After seconds",
 }
+ANALYSIS_AS_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {
+    "$ref": "#/components/schemas/Analysis"}}}}}
 GONE = 499   # nginx's code for who does not wait for the answer
 
 
@@ -94,10 +97,13 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
         return _download(await in_thread(schema.file, [answer for answer, _ in answers], query.format),
                          name, query.format)
 
-    @api.post("/convert", response_class=Response, response_description="the file")
-    async def convert(analysis: Analysis, format: FileFormat) -> Response:
+    @api.post("/convert", response_class=Response, response_description="the file", openapi_extra=ANALYSIS_AS_BODY)
+    async def convert(request: Request, format: FileFormat) -> Response:
         """The segments of an analysis, as /analyze gave it, in another format."""
-        answers = await in_thread(schema.timelines, analysis)
+        try:   # to read a long one takes its time, in which FastAPI would answer nobody else
+            answers = await in_thread(schema.timelines, await request.body())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
         return _download(await in_thread(schema.file, answers, format), answers[0].name if answers else "", format)
 
     return gate

@@ -54,9 +54,12 @@ class Hearing:
 
         Raises: AudioError for what cannot be read, TooMuch.
         """
+        seconds = await in_thread(audio.told_duration, self._source)
         if not separate:
+            self._check(seconds)
             return [await self._answer(None, 1)]
         count = await in_thread(audio.num_channels, self._source)
+        self._check(seconds * count)
         if count > audio.MAX_CHANNELS:
             raise TooMuch(f"{self._source.name}: {count} channels are more than {audio.MAX_CHANNELS}, each by itself. "
                           "Ask for channels=mix, or send fewer.")
@@ -87,14 +90,17 @@ class Hearing:
         if block is None:
             return None
         self._seconds += len(block) / self._rate
-        if self._seconds > self._max_seconds:
-            raise TooMuch(f"{self._source.name}: is longer than {self._max_seconds / 60:g} minutes, channels apart "
-                          "counted each. Send a part of it, or start with a larger --max-minutes.")
+        self._check(self._seconds)   # a header need not tell the truth
         if picture is not None:
             await in_thread(picture.hear, block)
             if picture.frontend:
                 picture.see(await self._call(self._worker.analyzer.spectrogram, block))
         return block
+
+    def _check(self, seconds: float) -> None:
+        if seconds > self._max_seconds:
+            raise TooMuch(f"{self._source.name}: is longer than {self._max_seconds / 60:g} minutes, channels apart "
+                          "counted each. Send a part of it, or start with a larger --max-minutes.")
 
     async def _call(self, function: Callable[[np.ndarray], Any], block: np.ndarray) -> Any:
         return await asyncio.wrap_future(self._worker.call(lambda: function(block), len(block) / self._rate))

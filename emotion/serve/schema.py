@@ -171,8 +171,12 @@ def file(answers: list[Timeline], name: FileFormat) -> bytes:
         return _zipped(path) if path.is_dir() else path.read_bytes()
 
 
-def timelines(analysis: Analysis) -> list[Timeline]:
-    """The answers of an analysis that came back, without steps. Raises: FormatError for what no analysis has."""
+def timelines(content: bytes) -> list[Timeline]:
+    """The answers of an Analysis that came back as JSON, without steps.
+
+    Raises: ValidationError for what is none, FormatError for what none has.
+    """
+    analysis = Analysis.model_validate_json(content)
     with tempfile.TemporaryDirectory(prefix="emotion-") as folder:
         path = Path(folder, "answers.jsonl")
         lines = (json.dumps(answer.model_dump(exclude={"steps", "waveform", "spectrogram"})) + "\n"
