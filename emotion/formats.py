@@ -20,7 +20,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\ufffe\uffff]")   # not UTF-8, XML or of one line
+
+_SURROGATE = re.compile("[\ud800-\udfff]")   # of a name that is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,12 @@ def read(path: str | os.PathLike) -> list[Timeline]:
         raise FormatError(f"{path} is not what its ending says ({error!r}). Write it again, or rename it.") from error
 
 
-def check_path(path: str | os.PathLike, recordings: int = 1, ours: bool = False) -> Path:
-    """The path itself. Raises FormatError where its ending names no format, or one that does not hold so many
-    recordings; where its folder is not there; where it is a Kaldi folder that has recordings already, but `ours`."""
+def check_path(
+    path: str | os.PathLike, names: Collection[str | os.PathLike] = ("",), ours: bool = False, separate: bool = False,
+) -> Path:
+    """The path itself. Raises FormatError where its ending names no format, or one that does not hold these recordings,
+    or their channels `separate`; where its folder is not there; where it is a Kaldi folder that has recordings already,
+    but `ours`."""
     path = Path(path)
     if _ending(path) not in FORMATS:
         raise FormatError(f"{path} must end in {' '.join(FORMATS)}, or in nothing for a Kaldi folder. Rename it.")
@@ -108,8 +113,13 @@ def check_path(path: str | os.PathLike, recordings: int = 1, ours: bool = False)
         files.check_writable(path if path.is_dir() else path.parent)
     if not _ending(path) and (path / "wav.scp").exists() and not ours:
         raise FormatError(f"{path} has recordings: their emotions may be what people told. Name a new folder.")
-    if recordings > 1 and (holds := FORMATS[_ending(path)][0]) != "anything":
-        raise FormatError(f"{recordings} recordings for {path}, which holds one {holds}. Write a file for each.")
+    holds = FORMATS[_ending(path)][0]
+    if len(names) > 1 and holds != "anything":
+        raise FormatError(f"{len(names)} recordings for {path}, which holds one {holds}. Write a file for each.")
+    if separate and (holds == "answer" or not _ending(path)):
+        raise FormatError(f"{path} cannot tell channels apart. Mix them, or write .csv, .jsonl, .rttm or .TextGrid.")
+    if _ending(path) == ".parquet" and (odd := [name for name in names if _SURROGATE.search(str(name))]):
+        raise FormatError(f"{odd[0]!r} is not UTF-8, as {path} must be. Rename it, or write .csv.")
     return path
 
 
@@ -146,6 +156,27 @@ def read_spans(path: str | os.PathLike) -> dict[str, list[NamedSpan]]:
                               "mixed. Make each channel a file of its own.")
         found[recording].append(NamedSpan(*times, row.get("speaker") or None, row.get("id") or None))
     return {recording: sorted(spans, key=when) for recording, spans in found.items()}
+
+
+def turns_of(path: str | os.PathLike, recordings: Sequence[str | os.PathLike]) -> dict[str, list[NamedSpan]]:
+    """What `read_spans` finds, for each of these recordings by its path, its name or its stem; none that it leaves out.
+
+    Raises: FormatError as there; ValueError where a name could be that of several of them.
+    """
+    by_path, by_name = defaultdict(list), defaultdict(list)
+    for recording in [os.fspath(recording) for recording in recordings]:
+        by_path[os.path.normpath(recording)].append(recording)
+        for name in {Path(recording).name, Path(recording).stem}:
+            by_name[name].append(recording)
+    turns: dict[str, list[NamedSpan]] = defaultdict(list)
+    for name, spans in read_spans(path).items():
+        called = by_path.get(os.path.normpath(name)) or by_name.get(name, [])
+        if len(called) > 1:
+            raise ValueError(f"{path} has turns of {name}, and {datadir.few(called)} are called so. Name them by path "
+                             "there, or score them one by one.")
+        for recording in called:
+            turns[recording] += spans
+    return dict(turns)
 
 
 def _ending(path: Path) -> str:

@@ -4,20 +4,23 @@
     scores.csv, scores.csv.meta.json          once it is whole
 
 A run that was stopped, whatever stopped it, goes on where rows were settled last; the table is then the same, byte for
-byte, as one made without a stop. Where recordings have come or changed since a table was whole, or some had failed, it
-is made anew with the other rows it had: only those that have none are answered.
+byte, as one made without a stop. Where recordings have come meanwhile, they follow those that it had. Where recordings
+have come or changed since a table was whole, or some had failed, it is made anew with the other rows it had: only those
+that have none are answered.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -81,21 +84,35 @@ def chunks(paths: Sequence[str | os.PathLike]) -> Iterator[list]:
         yield chunk
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do.
+
+    names: its recordings, in the order of the table.   before: the description of the table that it goes on with.
+    kept: rows of an earlier table that are to be told again, by recording.   stands: nothing is left to do.
+    """
+
+    names: Sequence[str | os.PathLike]
+    before: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[dict]] = field(default_factory=dict)
+    stands: bool = False
+
+
 class Table:
-    """A table that grows. `done` recordings are told in it, `failed` of them as (name, reason); `kept` are the rows of
-    an earlier one."""
+    """A table that grows. Of the recordings `names` so many are `done`, some of them `failed` as (name, reason); `kept`
+    are rows that an earlier table had of some."""
 
     def __init__(
-        self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None,
-        kept: Mapping[str, Sequence[dict]],
+        self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None, plan: Plan,
     ):
-        """columns: those of CSV; None for JSON lines.   kept: by recording."""
-        self.done = 0
-        self.failed: list[tuple[str, str]] = []
-        self._partly: set[str] = set()   # that failed in one channel, and have rows of others
+        """columns: those of CSV; None for JSON lines."""
+        self.names, self.kept, before = plan.names, plan.kept, plan.before
+        self.done: int = before.get("recordings", 0)
+        self.failed: list[tuple[str, str]] = [tuple(failure) for failure in before.get("failed", ())]
+        self._partly = set(before.get("partly", ()))   # that failed in one channel, and have rows of others
         self._last: str | None = None   # that got a row
         self._states: dict[str, list[int]] = {}   # as they were before they were read
-        self.kept, self._ahead = kept, deque[str]()
+        self._ahead = deque[str]()
         self._file, self._progress, self._made = file, progress, dict(made)
         self._plain = self._quoted = None
         if columns is not None:
@@ -103,15 +120,15 @@ class Table:
             self._quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
     def begin(self) -> None:
-        """The head of a new table."""
-        if self._plain:
+        """The head of a new table; of one that is there, what it holds is as the earlier run found it."""
+        self._note(self.names[: self.done])
+        if self._plain and not self._file.tell():
             self._plain.writeheader()
 
-    def go_on(self, before: Mapping[str, Any], names: Iterable[str | os.PathLike]) -> None:
-        """From where an earlier run has settled these recordings, which are as it found them."""
-        self.done, self.failed = before["recordings"], [tuple(failure) for failure in before["failed"]]
-        self._partly = set(before.get("partly", ()))
-        self._note(names)
+    @property
+    def ahead(self) -> Sequence[str | os.PathLike]:
+        """The recordings that are not done."""
+        return self.names[self.done :]
 
     def without_rows(self, names: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
         """Those of the next recordings that are to be answered; the others get the rows they had."""
@@ -146,25 +163,25 @@ class Table:
         else:
             self._file.write(json.dumps(told) + "\n")
 
-    def settle(self, names: Sequence[str | os.PathLike]) -> None:
-        """All answers to these, which are the recordings from the first on, have been added: they are kept."""
+    def settle(self, done: int) -> None:
+        """All answers to so many recordings, from the first on, have been added: they are kept."""
         self._catch_up()
         files.to_disk(self._file)
-        self.done = len(names)
+        self.done = done
         self._made |= {
-            "recordings": self.done, "inputs": _digest(names, self._states), "failed": self.failed,
+            "recordings": done, "inputs": _digest(self.names[:done], self._states), "failed": self.failed,
             "partly": sorted(self._partly), "bytes": os.fstat(self._file.fileno()).st_size,
         }
         self._tell()
 
-    def close(self, names: Sequence[str | os.PathLike]) -> None:
+    def close(self) -> None:
         """The table is whole: tell also the state of each recording with rows, for a later one to keep these; none of
         one that failed in part."""
         failed = {name for name, _ in self.failed}
         self._made.pop(ROWS_OF, None)
         self._made["states"] = [
             None if name in failed else self._states.get(name) or _state(name)
-            for name in (os.fspath(path) for path in names) if name not in failed or name in self._partly
+            for name in (os.fspath(path) for path in self.names) if name not in failed or name in self._partly
         ]
         self._tell()
 
@@ -197,39 +214,29 @@ def growing(
         **({} if beside is None else {"beside": os.path.abspath(beside)}),
     }
     with files.alone(part), files.full_disk_named(part):
-        before: dict[str, Any] = {} if overwrite else _before(path, part, progress, meta)
-        kept: dict[str, list[dict]] = {}
-        if before:
-            try:
-                _check_same(path, before, made)
-                before, kept = _gone_on_with(path, meta, before, names, tries_again=beside is None)
-            except TableError:
-                if not os.stat(part).st_size:
-                    part.unlink()   # made just now, to ask for it
-                raise
-        if beside is not None and not _has_beside(before, made["beside"]):
-            before, kept = {}, {}
-        if not before.get("unfinished"):
+        try:
+            plan = _planned(path, names, {} if overwrite else _before(path, part, progress, meta), made)
+        except TableError:
+            if not os.stat(part).st_size:
+                part.unlink()   # made just now, to ask for it
+            raise
+        if not plan.before.get("unfinished"):
             progress.unlink(missing_ok=True)   # of a table that has its name by now, or lost its rows
         with open(part, "r+", **TEXT) as file:
-            file.truncate(before.get("bytes", 0))
+            file.truncate(plan.before.get("bytes", 0))
             file.seek(0, os.SEEK_END)
             is_csv = path.suffix.lower() == ".csv"
-            table = Table(file, progress, made | ({ROWS_OF: _read(meta)["inputs"]} if kept else {}),
+            table = Table(file, progress, made | ({ROWS_OF: _read(meta)["inputs"]} if plan.kept else {}),
                           columns(analyzer.labels, options.get("channels") == "separate", analyzer.dimensions)
-                          if is_csv else None, kept)
-            if before:
-                table.go_on(before, names[: before["recordings"]])
-            else:
-                table.begin()
-            stands = bool(before) and not before["unfinished"]
-            if stands:
+                          if is_csv else None, plan)
+            table.begin()
+            if plan.stands:
                 part.unlink()
-            yield table
-            if stands:
+                yield table
                 return
-            table.settle(names)
-            table.close(names)
+            yield table
+            table.settle(len(plan.names))
+            table.close()
         shutil.copyfile(progress, meta.with_name(meta.name + ".part"))
         os.replace(meta.with_name(meta.name + ".part"), meta)
         os.replace(part, path)
@@ -272,34 +279,55 @@ def _check_same(path: Path, before: Mapping, made: Mapping) -> None:
                              f"would mix both. {REMEDY}")
 
 
-def _gone_on_with(
-    path: Path, meta: Path, before: dict[str, Any], names: Sequence[str | os.PathLike], tries_again: bool
-) -> tuple[dict[str, Any], dict[str, list[dict]]]:
-    """The earlier run, or nothing to begin anew, and the rows to take from a whole table, by recording.
+def _planned(
+    path: Path, names: Sequence[str | os.PathLike], before: dict[str, Any], made: Mapping[str, Any],
+) -> Plan:
+    """What is left to do after an earlier run, if there was one.
 
-    tries_again: what failed, as it may have been for want of a library, of a permission or of a network.
-    Raises: TableError where rows would be lost or told twice.
+    What failed is tried again, as it may have been for want of a library, of a permission or of a network.
+    Raises: TableError where rows would be of other models or ways, lost, or told twice.
     """
-    count = before["recordings"]
+    anew = Plan(names)
+    if not before:
+        return anew
+    _check_same(path, before, made)
+    beside, count = made.get("beside"), before["recordings"]
     are_first = count <= len(names) and before["inputs"] == _digest(names[:count])
-    if are_first and count == len(names) and (before["unfinished"] or not (before["failed"] and tries_again)):
-        return before, {}
     if not before["unfinished"]:
-        return {}, _rows(path, before, names)
+        if are_first and count == len(names) and (beside or not before["failed"]):
+            return Plan(names, before, stands=True) if beside is None or _has_beside(before, beside) else anew
+        rows = _rows(path, before, names)
+        return anew if beside else Plan(names, kept=rows)
+    if beside:
+        return anew
     if not are_first:
-        raise TableError(
-            f"{path}.part holds {count} recordings, which are not the first of the {len(names)} here: some were added "
-            f"between, taken away or changed, and would be skipped or told twice. {REMEDY}"
-        )
+        names = _in_its_order(path, before, names)
     if ROWS_OF not in before:
-        return before, {}
+        return Plan(names, before)
+    meta = path.with_name(path.name + ".meta.json")
     whole = _read(meta) if meta.exists() else {}
-    return (before, _rows(path, whole, names)) if whole.get("inputs") == before[ROWS_OF] else ({}, {})
+    return Plan(names, before, _rows(path, whole, names)) if whole.get("inputs") == before[ROWS_OF] else anew
+
+
+def _in_its_order(
+    path: Path, before: Mapping[str, Any], names: Sequence[str | os.PathLike],
+) -> list[str | os.PathLike]:
+    """The recordings that an unfinished table has, then those that have come since.
+
+    Raises: TableError where some that it has are gone or others by now.
+    """
+    part = path.with_name(path.name + ".part")
+    told = {*_by_recording(part, path.suffix, before["bytes"]), *(name for name, _ in before["failed"])}
+    first = [name for name in names if os.fspath(name) in told]
+    if len(first) < before["recordings"] or _digest(first) != before["inputs"]:
+        raise TableError(f"{part} holds {before['recordings']} recordings, and of the {len(names)} here they are not "
+                         f"all, or in another order, or changed: some would be skipped or told twice. {REMEDY}")
+    return [*first, *(name for name in names if os.fspath(name) not in told)]
 
 
 def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLike]) -> dict[str, list[dict]]:
     """The rows of a whole table, by recording, of those that are as they were. Raises: TableError where one is gone."""
-    rows = _by_recording(path)
+    rows = _by_recording(path, path.suffix)
     if gone := rows.keys() - {os.fspath(name) for name in names}:
         raise TableError(f"{path} holds {datadir.few(map(printable, gone))}, not among the {len(names)} recordings "
                          f"here: these rows would be lost. {REMEDY}")
@@ -307,11 +335,16 @@ def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLik
     return {name: told for (name, told), state in zip(rows.items(), states) if _state(name) == state}
 
 
-def _by_recording(path: Path) -> dict[str, list[dict]]:
+def _by_recording(path: Path, ending: str, size: int = -1) -> dict[str, list[dict]]:
+    """The rows in so many bytes of a table, -1: in all, by recording. Raises: TableError for what is none of ours."""
     rows: dict[str, list[dict]] = {}
-    with open(path, **TEXT) as file:
-        for told in csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, file):
+    with open(path, "rb") as binary:
+        text = io.StringIO(binary.read(size).decode(TEXT["encoding"], TEXT["errors"]), newline="")
+    try:
+        for told in csv.DictReader(text) if ending.lower() == ".csv" else map(json.loads, text):
             rows.setdefault(told["path"], []).append(told)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise TableError(f"{path} is no table of scores ({error!r}). {REMEDY}") from None
     return rows
 
 
@@ -327,8 +360,9 @@ def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
 
 
 def holds_only(path: str | os.PathLike, name: str) -> bool:
-    """Whether a table is not there, or has no rows but of that recording."""
-    return not Path(path).exists() or _by_recording(Path(path)).keys() <= {name}
+    """Whether a table is not there, or has no rows but of that recording. Raises: TableError for what is none."""
+    path = Path(path)
+    return not path.exists() or _by_recording(path, path.suffix).keys() <= {name}
 
 
 def content(path: str | os.PathLike) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from .flow import available_cores
 from .labels import tell_apart
 from .windows import WindowConfig
 
+Turns = Mapping[str, Sequence[formats.NamedSpan]]   # of each recording
 
 def score(options: argparse.Namespace) -> int:
     """`emotion score`: answers for folders, recordings or standard input; the exit code."""
@@ -33,11 +35,11 @@ def score(options: argparse.Namespace) -> int:
         check_file(paths[0], str(paths[0]))   # before a table is begun
     if options.output:
         scores.check_path(options.output)
+    written = False
     if options.timelines:
         written = bool(options.output) and scores.made_beside(options.output, options.timelines)
-        formats.check_path(options.timelines, len(paths), ours=written)
-    if options.turns:
-        _check_turns(options.turns, paths)
+        _check_timelines(options, paths, written)
+    spans = formats.turns_of(options.turns, paths) if options.turns else None
     voices = _voices(options)
     analyzer = analyzer_of(options)
     for name, path in voices.items():
@@ -45,16 +47,17 @@ def score(options: argparse.Namespace) -> int:
     if options.baseline:
         analyzer.enroll(options.baseline, options.baseline)   # once, for all recordings
     if options.output:
-        failed, kept = _tabled(options, analyzer, paths)
+        failed, kept = _tabled(options, analyzer, paths, spans)
     else:
-        answers = _answers(options, analyzer, paths)
+        answers = _answers(options, analyzer, paths, spans)
         failed, kept = _told(options, answers if is_one else _followed(answers, len(paths)), show=is_one)
+    code = 0 if is_one else _tell(failed, len(paths))
     if kept:
         formats.write(kept, options.timelines, written)   # the table has its name by now, whatever cannot be held
     if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
-    return _tell(failed, len(paths))
+    return code
 
 
 def _is_pipe(options: argparse.Namespace) -> bool:
@@ -85,15 +88,18 @@ def _check(options: argparse.Namespace) -> None:
                          "Give --timelines another name.")
 
 
-def _check_turns(turns: str, paths: Sequence[str | os.PathLike]) -> None:
-    """Raises: ValueError where the file names some turns so that they could be of several recordings."""
-    whole = {os.path.normpath(path) for path in paths}
-    for name in formats.read_spans(turns):
-        if os.path.normpath(name) not in whole:
-            called = [os.fspath(path) for path in map(Path, paths) if name in (path.name, path.stem)]
-            if len(called) > 1:
-                raise ValueError(f"{turns} has turns of {name}, and {datadir.few(called)} are called so. Name them by "
-                                 "path there, or score them one by one.")
+def _check_timelines(options: argparse.Namespace, paths: Sequence[str | os.PathLike], written: bool) -> None:
+    """Raises: ValueError where segments cannot be written there, or would be over a file that is not an earlier run's.
+
+    written: whether it is."""
+    path = os.path.realpath(options.timelines)
+    read = [*options.sources, options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
+    if path in {os.path.realpath(one) for one in read if one}:
+        raise ValueError(f"{options.timelines} is read here: it would be lost. Give --timelines another name.")
+    if os.path.isfile(path) and not (written or options.overwrite):
+        raise ValueError(f"{options.timelines} is there, and may have been corrected by hand. Give another name, or "
+                         "--overwrite.")
+    formats.check_path(options.timelines, paths, written, options.channels == "separate")
 
 
 def _voices(options: argparse.Namespace) -> dict[str, str]:
@@ -114,16 +120,16 @@ def _voices(options: argparse.Namespace) -> dict[str, str]:
     return voices
 
 
-def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tuple[list[tuple[str, str]], list]:
+def _tabled(
+    options: argparse.Namespace, analyzer: Analyzer, paths: list, spans: Turns | None,
+) -> tuple[list[tuple[str, str]], list]:
     """Write the table, going on where an earlier run was stopped; (name, reason) of what could not be scored, and the
     answers to write timelines of."""
     decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
-    voices = [options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
-    if options.turns and Path(options.turns).name == "segments":
-        voices += [path for path in [Path(options.turns).with_name("utt2spk")] if path.is_file()]   # who speaks
-    if any(voices):
-        decided["contents"] = [scores.content(path) for path in voices if path]
+    voices = [options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
+    if contents := [*([_digest(spans)] if spans is not None else []), *(scores.content(v) for v in voices if v)]:
+        decided["contents"] = contents
     with scores.growing(
         options.output, analyzer, paths, decided, beside=options.timelines,
         overwrite=options.overwrite or _is_pipe(options) and scores.holds_only(options.output, "-"),
@@ -132,16 +138,16 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tup
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
                   file=sys.stderr)
             return table.failed, []
-        known = sum(os.fspath(path) in table.kept for path in paths[table.done :])
+        known = sum(os.fspath(path) in table.kept for path in table.ahead)
         if table.done or known:
             print(f"{options.output}: going on after {table.done + known} of {len(paths)} recordings", file=sys.stderr)
 
         def settled() -> Iterator:
-            for chunk in scores.chunks(paths[table.done :]):
-                for answer in _answers(options, analyzer, table.without_rows(chunk)):
+            for chunk in scores.chunks(table.ahead):
+                for answer in _answers(options, analyzer, table.without_rows(chunk), spans):
                     table.add(answer)
                     yield answer
-                table.settle(paths[: table.done + len(chunk)])
+                table.settle(table.done + len(chunk))
 
         try:
             _, kept = _told(options, _followed(settled(), len(paths), table.done + known), show=False)
@@ -153,6 +159,12 @@ def _tabled(options: argparse.Namespace, analyzer: Analyzer, paths: list) -> tup
             print(f"{options.output}: {told}", file=sys.stderr)
             raise
         return table.failed, kept
+
+
+def _digest(spans: Turns) -> str:
+    """Sixteen hex digits of who speaks when in which recording."""
+    told = [(name, [(s.start_seconds, s.end_seconds, s.speaker) for s in spans[name]]) for name in sorted(spans)]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> tuple[list[tuple[str, str]], list]:
@@ -250,12 +262,12 @@ def _on_cluster(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _answers(options: argparse.Namespace, analyzer, paths: list) -> Iterator:
+def _answers(options: argparse.Namespace, analyzer, paths: list, spans: Turns | None) -> Iterator:
     """The answers that are asked for; nothing is read before the first is taken, so that the rate counts reading."""
     if _is_pipe(options):
         yield from _piped(options, analyzer)
-    elif options.turns:
-        yield from _by_turns(analyzer, paths, options.turns, options.baseline)
+    elif spans is not None:
+        yield from _by_turns(analyzer, paths, options.turns, spans, options.baseline)
     else:
         yield from analyzer.analyze(iter(paths), channels=options.channels, speaker=options.baseline)
 
@@ -274,18 +286,13 @@ def _piped(options: argparse.Namespace, analyzer) -> Iterator:
         yield replace(stream.close(), channel=channel)
 
 
-def _by_turns(analyzer, paths: list, turns: str, speaker: str | None) -> Iterator:
-    """An answer for each path, to the turns that the file tells of it by path, name and stem."""
-    spans: dict[str, list] = defaultdict(list)
-    whole = {os.path.normpath(path) for path in paths}
-    for name, told in formats.read_spans(turns).items():
-        spans[os.path.normpath(name)] += told
+def _by_turns(analyzer, paths: list, file: str, spans: Turns, speaker: str | None) -> Iterator:
+    """An answer for each path, to the turns that the file tells of it."""
     for path in paths:
-        keys = dict.fromkeys([os.path.normpath(path), *({Path(path).name, Path(path).stem} - whole)])
-        own = [span for key in keys for span in spans.get(key, ())]
+        own = spans.get(os.fspath(path))
         try:
             yield analyzer.analyze(path, spans=own, speaker=speaker) if own else FileError(
-                os.fspath(path), f"{turns} has no turns of it, under its path, name or stem. Name it there.")
+                os.fspath(path), f"{file} has no turns of it, under its path, name or stem. Name it there.")
         except audio.AudioError as error:
             yield FileError(os.fspath(path), f"{error.reason}. {error.remedy}")
 

@@ -173,6 +173,48 @@ def test_what_is_given_twice_is_refused(model, calls, tmp_path, capsys):
     assert "--enroll anna is given twice" in capsys.readouterr().err
 
 
+def test_whose_turns_they_are_does_not_depend_on_what_was_scored_before(model, tmp_path, capsys):
+    """Of two recordings called c1, turns of `c1.wav` are of the one that has this path."""
+    for folder in (tmp_path, tmp_path / "sub"):
+        folder.mkdir(exist_ok=True)
+        record(folder / "c1.wav", seconds=1.0)
+    one, other = str(tmp_path / "c1.wav"), str(tmp_path / "sub" / "c1.wav")
+    turns, table = tmp_path / "turns.csv", tmp_path / "grown.csv"
+    turns.write_text(f"path,start,end\n{one},0,0.5\n")
+    options = ["--turns", str(turns), "--model", model, "-o", str(table)]
+    assert main(["score", one, *options]) == 0
+    assert main(["score", one, other, *options]) == 1
+    assert f"{other}: {turns} has no turns of it" in capsys.readouterr().err
+    assert [row["path"] for row in csv.DictReader(table.open())] == [one]
+
+
+def test_what_somebody_made_is_not_written_over(model, calls, tmp_path, capsys):
+    turns, grid = tmp_path / "turns.csv", tmp_path / "c.TextGrid"
+    turns.write_text(f"path,start,end\n{calls / 'c.wav'},0,0.5\n")
+    score = ["score", str(calls / "c.wav"), "--model", model, "--timelines"]
+    assert main([*score, str(turns), "--turns", str(turns)]) == 1
+    assert "is read here: it would be lost" in capsys.readouterr().err and turns.read_text().startswith("path,start")
+    grid.write_text("corrected")
+    assert main([*score, str(grid)]) == 1 and "may have been corrected by hand" in capsys.readouterr().err
+    assert main([*score, str(grid), "--overwrite"]) == 0 and "TextGrid" in grid.read_text()
+    foreign = tmp_path / "other.csv"
+    for content in ("name,value\na,1\n", "[1]\n"):
+        foreign.write_text(content)
+        assert main(["score", "-", "-o", str(foreign), "--model", model]) == 1 and foreign.read_text() == content
+        foreign = tmp_path / "other.jsonl"
+    assert capsys.readouterr().err.count("is no table of scores") == 2
+
+
+@pytest.mark.parametrize("out, match", [
+    ("kaldi", "cannot tell channels apart"), ("a.vtt", "cannot tell channels apart"), ("a.parquet", "is not UTF-8"),
+])
+def test_what_segments_cannot_be_written_is_known_before_the_work(tmp_path, capsys, out, match):
+    source = str(record(tmp_path / "a.wav", seconds=0.2).rename(tmp_path / "odd\udcff.wav"))
+    channels = ["--channels", "mix" if "parquet" in out else "separate"]
+    command = ["score", source, "--timelines", str(tmp_path / out), "--model", "nowhere", *channels]
+    assert main(command) == 1 and match in capsys.readouterr().err   # no model was looked for
+
+
 def test_turns_that_have_changed_are_another_question(model, calls, tmp_path, capsys):
     turns = tmp_path / "turns.rttm"
     command = ["score", str(calls / "c.wav"), "--turns", str(turns), "-o", str(tmp_path / "scores.csv"),
@@ -244,9 +286,9 @@ def test_timelines_hold_all_recordings_after_a_stop(model, calls, tmp_path, monk
                "--model", model]
     settle, counts = scores.Table.settle, []
 
-    def stop(table, names):
-        settle(table, names)
-        counts.append(len(names))
+    def stop(table, done):
+        settle(table, done)
+        counts.append(done)
         if counts == [1, 2, 3]:
             raise KeyboardInterrupt
 
@@ -349,8 +391,9 @@ def test_turns_that_are_given_are_answered_one_by_one(model, tmp_path, capsys):
     assert "Leave out --channels separate" in capsys.readouterr().err
 
 
-def test_speakers_beside_segments_are_a_part_of_the_turns(model, calls, tmp_path, capsys):
-    turns = tmp_path / "segments"
+@pytest.mark.parametrize("name", ["segments", "segs"])
+def test_speakers_beside_segments_are_a_part_of_the_turns(model, calls, tmp_path, capsys, name):
+    turns = tmp_path / name
     turns.write_text("one c 0.0 0.4\n")
     (tmp_path / "utt2spk").write_text("one anna\n")
     command = ["score", str(calls / "c.wav"), "--turns", str(turns), "-o", str(tmp_path / "s.jsonl"), "--model", model]
@@ -378,11 +421,11 @@ def test_turns_are_found_however_a_path_is_spelt_and_are_not_given_to_two(model,
     assert main(both) == 0
 
 
-def test_a_table_is_whole_even_where_a_format_cannot_hold_its_timelines(model, tmp_path, capsys):
-    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(scale=0.1, size=(32_000, 2)), 16_000)
-    command = ["score", str(tmp_path / "a.wav"), "--model", model, "--channels", "separate"]
-    assert main([*command, "-o", str(tmp_path / "s.csv"), "--timelines", str(tmp_path / "kaldi")]) == 1
-    assert "all channels" in capsys.readouterr().err and len((tmp_path / "s.csv").read_text().splitlines()) == 3
+def test_a_table_is_whole_even_where_a_format_cannot_hold_its_timelines(model, calls, tmp_path, capsys):
+    (tmp_path / "turns.csv").write_text("path,start,end,speaker\nc,0,0.4,anna\nc,0.2,0.5,anna\n")   # over herself
+    command = ["score", str(calls / "c.wav"), "--model", model, "--turns", str(tmp_path / "turns.csv")]
+    assert main([*command, "-o", str(tmp_path / "s.csv"), "--timelines", str(tmp_path / "a.TextGrid")]) == 1
+    assert "overlap" in capsys.readouterr().err and len((tmp_path / "s.csv").read_text().splitlines()) == 2
 
 
 def test_nothing_is_written_of_a_recording_that_could_not_be_read(model, tmp_path, capsys):

@@ -96,9 +96,33 @@ def test_a_table_takes_its_name_once_it_is_whole(analyzer, tmp_path):
     with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
         for count, item in enumerate(ANSWERS, 1):
             table.add(item)
-            table.settle(NAMES[:count])
+            table.settle(count)
             assert names_of(tmp_path) == ["scores.csv.part", "scores.csv.part.json"]
     assert names_of(tmp_path) == ["scores.csv", "scores.csv.meta.json"]
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.jsonl"])
+def test_what_has_come_since_a_table_was_stopped_follows_what_it_has(analyzer, tmp_path, name):
+    path, new = tmp_path / name, [answer("0.wav", 1, 0, 0, 0, 0), answer("bb.wav", 0, 1, 0, 0, 0)]
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
+        for item in ANSWERS[:3]:
+            table.add(item)
+        table.settle(3)
+        raise KeyboardInterrupt
+    known = {item.name: item for item in [new[0], *ANSWERS[:2], new[1], *ANSWERS[2:]]}
+    with scores.growing(path, analyzer, list(known)) as table:
+        assert table.done == 3 and table.names == [*NAMES[:3], new[0].name, new[1].name, NAMES[3]]
+        for left in table.ahead:
+            table.add(known[left])
+    told = [row["path"] for row in (read_csv(path) if name.endswith("csv") else map(json.loads, path.open()))]
+    assert told == [item for item in table.names if item != ANSWERS[1].name]
+    with pytest.raises(KeyboardInterrupt), scores.growing(tmp_path / f"b.{name}", analyzer, NAMES) as table:
+        for item in ANSWERS[:3]:
+            table.add(item)
+        table.settle(3)
+        raise KeyboardInterrupt
+    with pytest.raises(scores.TableError, match="of the 3 here they are not all"):
+        write(ANSWERS, tmp_path / f"b.{name}", analyzer, NAMES[1:])
 
 
 def test_a_line_end_of_any_kind_in_a_name_stays_in_its_row(analyzer, tmp_path):
@@ -115,7 +139,7 @@ def test_a_table_that_was_stopped_goes_on_and_is_the_same_to_the_byte(analyzer, 
     with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
         for item in ANSWERS[:settled]:
             table.add(item)
-        table.settle(NAMES[:settled])
+        table.settle(settled)
         for item in ANSWERS[settled:told]:
             table.add(item)
         raise KeyboardInterrupt
@@ -171,7 +195,7 @@ def test_a_table_that_was_stopped_while_recordings_were_added_goes_on_with_the_r
     write(ANSWERS[2:], path, analyzer)
     with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
         add_all(table, NAMES[:settled])
-        table.settle(NAMES[:settled])
+        table.settle(settled)
         raise KeyboardInterrupt
     assert [row["path"] for row in read_csv(path)] == NAMES[2:]
     with scores.growing(path, analyzer, NAMES) as table:
@@ -184,7 +208,7 @@ def test_what_was_settled_of_rows_that_are_no_longer_there_is_made_again(analyze
     write(ANSWERS[2:], path, analyzer)
     with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
         add_all(table, NAMES[:1])
-        table.settle(NAMES[:1])
+        table.settle(1)
         raise KeyboardInterrupt
     path.unlink()
     path.with_name("scores.csv.meta.json").unlink()
@@ -224,7 +248,7 @@ def test_a_run_that_is_stopped_while_it_renames_is_made_whole_by_the_next(analyz
 def test_rows_that_the_disk_lost_are_made_again(analyzer, tmp_path):
     with pytest.raises(KeyboardInterrupt), scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
         table.add(ANSWERS[0])
-        table.settle(NAMES[:1])
+        table.settle(1)
         raise KeyboardInterrupt
     (tmp_path / "scores.csv.part").write_text("path,la")
     with scores.growing(tmp_path / "scores.csv", analyzer, NAMES) as table:
@@ -248,9 +272,9 @@ def test_the_meta_file_tells_the_model_and_all_options(analyzer, tmp_path):
     (True, {"options": {"channels": "separate"}}, NAMES, "made with options"),
     (False, {"options": {"channels": "separate"}}, NAMES, "made with options"),
     (True, {}, NAMES[1:], "holds a.wav, not among the 3 recordings here"),
-    (False, {}, NAMES[1:], "not the first of the 3 here"),
-    (False, {}, NAMES[:1], "not the first of the 1 here"),
-    (False, {}, ["0.wav", *NAMES], "not the first of the 5 here"),
+    (False, {}, NAMES[1:], "of the 3 here they are not all"),
+    (False, {}, NAMES[:1], "of the 1 here they are not all"),
+    (False, {}, [*NAMES[::-1]], "of the 4 here they are not all, or in another order"),
 ])
 def test_another_way_of_asking_or_other_recordings_are_refused(analyzer, tmp_path, finished, further, names, why):
     path = tmp_path / "scores.csv"
@@ -270,7 +294,7 @@ def stopped_after(count: int, path, analyzer, finished: bool) -> None:
     with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, NAMES) as table:
         for item in ANSWERS[:count]:
             table.add(item)
-        table.settle(NAMES[:count])
+        table.settle(count)
         raise KeyboardInterrupt
 
 
@@ -389,7 +413,7 @@ def test_a_recording_of_which_a_channel_failed_is_answered_again(analyzer, tmp_p
             table.add(failed if channel == failing else said_of(names[0], channel))
         table.add(said_of(names[1], 1))
         table.add(said_of(names[1], 2))
-        table.settle(names[:2])
+        table.settle(2)
         if stopped:
             raise KeyboardInterrupt
         table.without_rows(names[2:])

@@ -75,7 +75,7 @@ def emotion(threads: int, precision: str = "float32", exported: bool = False) ->
             for chunk in scores.chunks(paths):
                 for answer in analyzer.analyze(chunk):
                     table.add(answer)
-                table.settle(paths[: table.done + len(chunk)])
+                table.settle(table.done + len(chunk))
 
     return score
 
