@@ -23,7 +23,7 @@ from typing import Any
 from . import checkpoint, files, scores
 from .analyzer import Analyzer, FileError
 from .audio import AudioError
-from .listing import UNFETCHED, entries
+from .listing import entries
 from .windows import Recording
 
 META, MODEL, LOCK = "_meta.json", "_model", "_lock"   # what begins so is no part to who reads the folder as a table
@@ -64,9 +64,13 @@ def score(
         if not parts:
             return
         if not ray.is_initialized():
-            ray.init(
-                address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error"
-            )
+            try:
+                ray.init(
+                    address, include_dashboard=None if address else False, log_to_driver=False, logging_level="error"
+                )
+            except Exception as error:   # Ray's own are of this class too
+                raise OSError(f"Ray does not answer at {address or 'this machine'} ({' '.join(str(error).split())}). "
+                              "See that it runs and has room (ray status), and try again.") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -171,13 +175,14 @@ def _agreed(folder: Path, analyzer: Analyzer, model: Path) -> Path:
 
 
 def _scored(folder: Path) -> set[str]:
-    """Names in parts. What could not be fetched is taken out of them, to be tried again: it may be there by now."""
+    """Names with an answer in parts; whether their recordings have changed is not asked. What failed is taken out of
+    them, to be tried again: it may be whole by now."""
     from pyarrow import compute, parquet
 
     names: set[str] = set()
     for path in folder.glob("part-*.parquet"):
         table = parquet.read_table(path, columns=["path", "error"])
-        told = compute.invert(compute.starts_with(table["error"], UNFETCHED))
+        told = compute.equal(table["error"], "")
         if not compute.all(told).as_py():
             _put(parquet.read_table(path).filter(told), path)
         names.update(table["path"].filter(told).to_pylist())

@@ -63,13 +63,15 @@ class Comparison:
 
 
 def read(experiment: str | os.PathLike, table: str = POSTERIORS) -> list[Posteriors]:
-    """The answers of an experiment, folds pooled, for each seed: of a folder with fold<k>/seed<s>/TABLE, or with TABLE.
+    """The answers of an experiment, folds pooled, for each seed: of a folder with fold<k>/seed<s>/TABLE, or with TABLE,
+    or of such a table.
 
     Raises: DataError where it holds none, or where seeds do not cover the same folds.
     """
     experiment = Path(experiment)
-    if (experiment / table).is_file():
-        return [Posteriors.read(experiment / table)]
+    for alone in (experiment, experiment / table):
+        if alone.is_file():
+            return [Posteriors.read(alone)]
     seeds = by_seed(experiment, table, Posteriors.read)
     return [Posteriors.pool(list(folds.values())) for _, folds in sorted(seeds.items())]
 

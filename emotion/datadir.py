@@ -318,11 +318,9 @@ def subset(
     for name, most in (("per_class", per_class), ("first", first)):
         if most is not None and most < 1:
             raise DataError(f"{name}={most} must be at least 1: nothing would be left. Raise it.")
-    if speakers is not None:
-        speakers = known_speakers("subset", speakers, chosen)
-        chosen = [u for u in chosen if u.speaker in speakers]
-    without = known_speakers("subset", without_speakers, chosen)
-    chosen = [u for u in chosen if u.speaker not in without]
+    taken = {u.speaker for u in chosen} if speakers is None else known_speakers("subset", speakers, chosen)
+    taken -= known_speakers("subset", without_speakers, chosen)
+    chosen = [u for u in chosen if u.speaker in taken]
     if emotions is not None:
         emotions = {labels.check(emotion) for emotion in emotions}
         chosen = [u for u in chosen if u.emotion in emotions]

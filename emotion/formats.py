@@ -90,6 +90,7 @@ def read(path: str | os.PathLike) -> list[Timeline]:
     readers = {ending: reader for ending, (*_, reader) in FORMATS.items() if reader}
     if _ending(path) not in readers:
         raise FormatError(f"{path} must end in {' '.join(readers)}; Kaldi's folders are for datadir.read. Rename it.")
+    _check_there(path)
     try:
         return readers[_ending(path)](path)
     except (AttributeError, LookupError, TypeError, ValueError, ElementTree.ParseError) as error:
@@ -146,6 +147,7 @@ def read_spans(path: str | os.PathLike) -> dict[str, list[NamedSpan]]:
     readers: dict[str, Any] = {"": _kaldi_spans, ".csv": _csv, ".rttm": partial(_rttm, who="words", what="speaker")}
     if _ending(path) not in readers:
         raise FormatError(f"{path} must be Kaldi's segments, .rttm or .csv, to say where to listen. Convert it.")
+    _check_there(path)
     found = defaultdict(list)
     for number, row in readers[_ending(path)](path):
         times, recording = times_of(path, number, row), row.get("path") or row.get("file")
@@ -177,6 +179,11 @@ def turns_of(path: str | os.PathLike, recordings: Sequence[str | os.PathLike]) -
         for recording in called:
             turns[recording] += spans
     return dict(turns)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise FormatError(f"no such file {path}. Relative paths start at the working directory.")
 
 
 def _ending(path: Path) -> str:

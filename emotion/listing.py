@@ -23,8 +23,6 @@ import numpy as np
 
 from . import audio, datadir, decoder
 
-UNFETCHED = "cannot be fetched"   # how the reason begins where it is not the recording's fault
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -46,7 +44,7 @@ class Entry:
                 file.seek(self.offset)
                 content = _Named(file.read(-1 if self.size is None else self.size))
         except Exception as error:   # the services behind addresses raise kinds of their own
-            raise audio.AudioError(self.name, f"{UNFETCHED} ({_reason(error)})", "Check its address.") from error
+            raise audio.AudioError(self.name, f"cannot be fetched ({_reason(error)})", "Check its address.") from error
         content.name = self.name
         return audio.read(content, sample_rate, self.start_seconds, self.stop_seconds)
 

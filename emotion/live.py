@@ -122,4 +122,5 @@ def _floats(content: bytes, raw: str) -> np.ndarray:
     if raw == "u8":
         return (values.astype(np.float32) - 128) / 128
     scale = 1 if values.dtype.kind == "f" else 2 ** (8 * values.dtype.itemsize - 1)
-    return (values / scale).astype(np.float32)
+    with np.errstate(all="ignore"):   # what is no number, or none that float32 holds, is refused with its recording
+        return (values / scale).astype(np.float32)

@@ -72,6 +72,8 @@ def _check(options: argparse.Namespace) -> None:
     if (several or os.path.isdir(options.sources[0])) and not (options.output or options.timelines):
         what = "there are several sources: their" if several else f"{options.sources[0]} is a folder: its"
         raise ValueError(f"{what} scores need a table. Add -o scores.csv.")
+    if lists := [source for source in options.sources if source.lower().endswith((".txt", ".tar"))]:
+        raise ValueError(f"{lists[0]} is no recording. Lists of them and .tar files are scored with --ray.")
     if options.turns and (_is_pipe(options) or options.channels == "separate"):
         raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
     if options.baseline and _is_pipe(options):
@@ -350,7 +352,8 @@ def megabytes(option: str, value: float) -> int:
 def _found(directory: str) -> list[Path]:
     paths = audio.find(directory)
     if not paths:
-        raise ValueError(f"no recordings below {directory}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.")
+        told = " A Kaldi data directory is scored with --ray." if Path(directory, "wav.scp").is_file() else ""
+        raise ValueError(f"no recordings below {directory}: none ends in {' '.join(sorted(audio.EXTENSIONS))}.{told}")
     return paths
 
 

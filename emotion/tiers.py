@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,12 @@ def write_textgrid(timelines: list[Timeline], path: Path) -> None:
 
 
 def read_textgrid(path: Path) -> Rows:
-    """The named intervals of such tiers. Raises: ValueError for another format."""
-    text, tier = path.read_text(**TEXT), None
+    """The named intervals of such tiers, also in the UTF-16 that Praat takes for some names. Raises: ValueError for
+    another format."""
+    is_wide = path.read_bytes()[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
+    text, tier = path.read_text("utf-16") if is_wide else path.read_text(**TEXT), None
     if "ooTextFile" not in text or "item [" not in text:
-        raise ValueError("no TextGrid in long text format and UTF-8")
+        raise ValueError("no TextGrid in long text format, in UTF-8 or UTF-16")
     for number, (title, start, end, label) in enumerate(_PRAAT.findall(text), 1):
         if not end:
             tier = _TIER.fullmatch(title.replace('""', '"'))

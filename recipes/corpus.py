@@ -9,6 +9,7 @@ import argparse
 import csv
 import re
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -151,7 +152,8 @@ class Corpus:
                  "unless it is meant.")
 
     def doubt(self, utterances: list[datadir.Utterance]) -> None:
-        """Warns of rates and lengths that the published recordings do not have, and of speakers of one emotion."""
+        """Warns of rates and lengths that the published recordings do not have, of speakers of one emotion, and where
+        the sex of some is known."""
         known = map(sample_rate, utterances) if self.rate else ()
         rates = Counter(rate for rate in known if rate is not None)
         if odd := sorted(rates.keys() - {self.rate}):
@@ -159,6 +161,10 @@ class Corpus:
             warn(f"{count} of {len(utterances)} recordings are at {', '.join(map(str, odd))} Hz, published at "
                  f"{self.rate}: this copy was resampled, and whoever did it may have cut or mixed it too. Scores may "
                  "not compare with those on the published recordings: say so beside them.")
+        sexless = {utterance.speaker for utterance in utterances if utterance.sex is None}
+        if 0 < len(sexless) < len({utterance.speaker for utterance in utterances}):
+            warn(f"nothing here tells m or f of {datadir.few(sexless, 3)}, so it is kept of nobody: spk2gender has all "
+                 "speakers or none. Add it, if they are either.")
         if len(utterances) < ENOUGH:
             return
         lengths = [seconds for u in utterances if (seconds := u.duration_seconds) is not None]
@@ -241,7 +247,8 @@ def read_lines(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> li
 
     Raises: ValueError if one of the columns is missing.
     """
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+    is_wide = path.read_bytes()[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
+    with open(path, encoding="utf-16" if is_wide else "utf-8-sig", errors="replace", newline="") as file:
         lines = csv.DictReader(
             file, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         )

@@ -205,6 +205,26 @@ def test_what_somebody_made_is_not_written_over(model, calls, tmp_path, capsys):
     assert capsys.readouterr().err.count("is no table of scores") == 2
 
 
+@pytest.mark.parametrize("words, match", [
+    (["score", "calls.txt", "-o", "a.csv"], "calls.txt is no recording. Lists of them .* are scored with --ray"),
+    (["score", "kaldi", "-o", "a.csv"], "no recordings below .* A Kaldi data directory is scored with --ray"),
+    (["score", "a.wav", "--turns", "none.csv"], "no such file none.csv"),
+    (["convert", "none.TextGrid", "a.csv"], "no such file none.TextGrid"),
+    (["plot", "a.wav", "-o", "none/a.png"], "no folder none to write a.png into"),
+    (["explain", "a.wav", "-o", "a.v2"], "a.v2 must end in .png"),
+    (["explain", "a.wav", "--start", "1"], "--start and --stop belong together"),
+    (["doctor", "--model", "none"], "no model at none"),
+])
+def test_what_cannot_be_done_is_told_in_the_words_of_the_command(tmp_path, monkeypatch, capsys, words, match):
+    monkeypatch.chdir(tmp_path)
+    record(Path("a.wav"))
+    Path("kaldi").mkdir()
+    Path("kaldi", "wav.scp").write_text("a a.wav\n")
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert re.search(match, said.err + said.out) and "install it anew" not in said.out
+
+
 @pytest.mark.parametrize("out, match", [
     ("kaldi", "cannot tell channels apart"), ("a.vtt", "cannot tell channels apart"), ("a.parquet", "is not UTF-8"),
 ])
@@ -514,6 +534,9 @@ def test_validate_and_fix_speak_kaldis_words(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("kept 9 utterances out of 9; old files are kept in")
     assert main(["data", "validate", directory]) == 0
     assert (tmp_path / "data" / ".backup" / "utt2spk").exists()
+    capsys.readouterr()
+    assert main(["data", "fix", directory]) == 0
+    assert capsys.readouterr().out == "kept 9 utterances out of 9, nothing had to be changed\n"
 
 
 @pytest.mark.parametrize("options, folds", [([], {1, 2}), (["--fold", "2"], {2})])
@@ -551,7 +574,7 @@ def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
     assert capsys.readouterr() == (f"{tmp_path / 'all'}: 15 utterances\n", "")
     Path(one, "spk2gender").write_text("m1 m\nm2 f\n")
     assert main(["data", "combine", str(tmp_path / "all"), one, two]) == 0
-    assert f"{tmp_path / 'all'}: left out spk2gender: " in capsys.readouterr().err
+    assert f"{tmp_path / 'all'}: without spk2gender: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, expected", [

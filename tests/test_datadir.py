@@ -131,6 +131,8 @@ def test_a_subset_keeps_the_speakers_and_emotions_asked_for(tmp_path):
     assert [u.id for u in few] == ["s10-anger-0", "s10-anger-1", "s2-anger-0"]
     rest = datadir.subset(corpus(tmp_path), without_speakers=["s2", "s10"])
     assert {u.speaker for u in rest} == {"s1"}
+    both = datadir.subset(corpus(tmp_path), speakers=["s1", "s2"], without_speakers=["s10"])   # who is not among them
+    assert {u.speaker for u in both} == {"s1", "s2"}
 
 
 # round trip

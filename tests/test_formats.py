@@ -421,6 +421,11 @@ def test_a_person_may_correct_the_tiers_of_emotions_and_add_others(tmp_path):
     grid.save(str(tmp_path / "b.TextGrid"), format="long_textgrid", includeBlankSpaces=True)
     assert spoken(*read(tmp_path / "b.TextGrid")) == [
         (0.25, 2.0, "anger", "anna"), (1.5, 3.0, "fear", "ben"), (3.0, 4.0, "neutral", "anna")]
+    (tmp_path / "c.TextGrid").write_text((tmp_path / "b.TextGrid").read_text(), "utf-16")   # as Praat may save it
+    assert spoken(*read(tmp_path / "c.TextGrid")) == spoken(*read(tmp_path / "b.TextGrid"))
+    write(read(tmp_path / "b.TextGrid"), tmp_path / "b.csv")
+    assert (tmp_path / "b.csv").read_text().splitlines()[0] == (
+        '"path","start_seconds","end_seconds","label","confidence","speaker"')   # no probabilities are known
 
 
 def test_a_person_may_leave_annotations_of_elan_empty_and_add_tiers_without_times(tmp_path):
@@ -621,6 +626,7 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(tmp_path, monk
     for name in (library, f"{library}.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.parquet").touch()
     with pytest.raises(ModuleNotFoundError, match=rf"no {library}.*pip install 'emotion\[parquet\]'"):
         call()
 

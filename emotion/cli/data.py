@@ -64,8 +64,11 @@ def _validate(options: argparse.Namespace) -> int:
 def _fix(options: argparse.Namespace) -> None:
     from ..datacheck import fix
 
+    backup = Path(options.directory, ".backup")
+    before = set(backup.glob("*"))
     kept, total = fix(options.directory)
-    print(f"kept {kept} utterances out of {total}; old files are kept in {options.directory}/.backup")
+    changed = f"; old files are kept in {backup}" if set(backup.glob("*")) != before else ", nothing had to be changed"
+    print(f"kept {kept} utterances out of {total}{changed}")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -141,5 +144,6 @@ def _write(out: str, sources: Sequence[str], utterances: Sequence[Utterance]) ->
     datacheck.write(out, utterances, sources)
     if lost := [name for name in datacheck.TABLES
                 if not Path(out, name).exists() and any(Path(source, name).exists() for source in sources)]:
-        print(f"{out}: left out {datadir.few(lost)}: only what is known of every utterance goes along", file=sys.stderr)
+        print(f"{out}: without {datadir.few(lost)}: it does not go along, or is not known of every utterance",
+              file=sys.stderr)
     print(f"{out}: {len(utterances)} utterances")

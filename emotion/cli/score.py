@@ -41,7 +41,7 @@ def add(commands) -> None:
         "--ray", nargs="?", const="", metavar="ADDRESS",
         help="on the cluster at that address, or all cores of this machine: SOURCE may also be a list (.txt), a Kaldi "
              "data directory, .tar files or an address as s3://..., TABLE is a folder of parquet parts; --threads: "
-             "processes that answer",
+             "processes that answer; give it behind SOURCE",
     )
     score.add_argument("--raw", choices=RAW, metavar="SAMPLES", help=f"of standard input: {', '.join(RAW)}")
     score.add_argument("--rate", type=positive, metavar="HZ", help="of raw samples")

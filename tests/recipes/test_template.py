@@ -94,6 +94,27 @@ def test_a_span_without_an_end_goes_to_the_end_of_the_file_and_none_beyond_it(ca
             TEMPLATE.CORPUS.utterances(tmp_path / "turns.csv")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_may_be_as_spreadsheets_write_them(calls, tmp_path, encoding):
+    """Where numbers have commas: semicolons between cells."""
+    file = calls[0][0].relative_to(tmp_path)
+    lines = ["file;speaker;label;start;end;arousal", f"{file};anna;angry;0;0,01;0,25", f"{file};anna;calm;0,01;0,03;"]
+    (tmp_path / "turns.CSV").write_text("\n".join(lines), encoding)
+    found = TEMPLATE.CORPUS.utterances(tmp_path / "turns.CSV")
+    assert [(u.start_seconds, u.stop_seconds, u.arousal) for u in found] == [(0, 0.01, 0.25), (0.01, 0.03, None)]
+    (tmp_path / "turns.CSV").write_text("\n".join([*lines, f"{file};anna;calm;soon;;"]), encoding)
+    with pytest.raises(ValueError, match=r"turns.CSV: entry 3, .*start 'soon' and end '' are no seconds"):
+        TEMPLATE.CORPUS.utterances(tmp_path / "turns.CSV")
+
+
+def test_sexes_that_are_known_of_some_are_told(calls, tmp_path, capsys):
+    rows = [(path.relative_to(tmp_path), who, label, "woman" if who == "anna" else sex)
+            for path, who, label, sex in calls]
+    table(tmp_path / "a.csv", ("file", "speaker", "label", "sex"), *rows)
+    TEMPLATE.CORPUS.doubt(TEMPLATE.CORPUS.utterances(tmp_path / "a.csv"))
+    assert "nothing here tells m or f of anna, so it is kept of nobody" in capsys.readouterr().err
+
+
 def test_speakers_that_would_be_one_are_refused(calls, tmp_path):
     file = calls[0][0].relative_to(tmp_path)
     table(tmp_path / "a.csv", ("file", "speaker", "label"), (file, "Anna B", "angry"), (file, "Anna_B", "calm"))
@@ -181,7 +202,7 @@ def test_ratings_go_from_0_to_1_and_an_empty_cell_is_none(form, calls, tmp_path)
 
 @pytest.mark.parametrize(("ratings", "cell", "scale"), [
     ("1,7", "7.01", "from 1 to 7"), ("1,7", "0", "from 1 to 7"), ("1,7", "high", "from 1 to 7"),
-    ("1,7", "3,5", "from 1 to 7"), ("1,7", "nan", "from 1 to 7"), ("-1,1", "-1.5", "from -1 to 1"),
+    ("1,7", "3;5", "from 1 to 7"), ("1,7", "nan", "from 1 to 7"), ("-1,1", "-1.5", "from -1 to 1"),
     ("0,1", "4", "from 0 to 1"), ("0,1", "inf", "from 0 to 1"),
 ])
 def test_what_is_no_rating_is_refused_with_its_place_and_the_remedy(ratings, cell, scale, calls, tmp_path):

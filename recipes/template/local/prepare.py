@@ -2,8 +2,9 @@
 """Recordings of your own as a Kaldi data directory: all that is needed is file, speaker and label of each.
 
 CORPUS is one of
-  a table (.csv, .tsv) with the columns file, speaker, label and, if known, sex, start and end (seconds), arousal,
-  valence and dominance (on the scale that --ratings names; empty where nobody rated);
+  a table (.csv with commas or semicolons, .tsv) with the columns file, speaker, label and, if known, sex (m, f, male,
+  female), start and end (seconds), arousal, valence and dominance (on the scale that --ratings names; empty where
+  nobody rated);
   JSON lines (.jsonl) with these keys;
   a Kaldi directory: wav.scp, utt2spk, utt2emotion and, if there, segments, spk2gender, utt2votes, utt2arousal etc.;
   an audformat database: db.yaml beside its tables db.*.csv;
@@ -55,9 +56,10 @@ class OwnCorpus(Corpus):
     def rows(self, source: Path) -> Iterator[tuple[str, Spoken]]:
         """(file, what is spoken there) of each utterance; ids are file names, or paths where these repeat."""
         rows: Iterable[Row]
-        if source.suffix in (".csv", ".tsv"):
-            rows = self.told(source, read_lines(source, (), "\t" if source.suffix == ".tsv" else ","))
-        elif source.suffix == ".jsonl":
+        ending = source.suffix.lower()
+        if ending in (".csv", ".tsv"):
+            rows = self.told(source, read_lines(source, (), "\t" if ending == ".tsv" else separator(source)))
+        elif ending == ".jsonl":
             rows = self.told(source, map(json.loads, filter(str.strip, source.read_text("utf-8-sig").splitlines())))
         elif not source.is_dir():
             raise FileNotFoundError(f"{source} is no folder and no table that ends in .csv, .tsv or .jsonl. Give one.")
@@ -95,7 +97,11 @@ class OwnCorpus(Corpus):
                     f"{self.label_column}; it has {', '.join(line)}. Name your columns with --file-column, "
                     "--speaker-column and --label-column; without speakers nothing can be tested on new ones."
                 )
-            start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
+            try:
+                start, end = seconds(line.get("start", "")), seconds(line.get("end", ""))
+            except ValueError:
+                raise ValueError(f"{source}: entry {number}, {file}: start {line.get('start', '')!r} and end "
+                                 f"{line.get('end', '')!r} are no seconds. Write them as in 1.5.") from None
             span = (None, None) if end is None and not start else (start or 0.0, end)
             ratings = self.rated(line, f"{source}: entry {number}, {file}")
             yield file, None, speaker, label, line.get(self.sex_column, ""), span, ratings, {}
@@ -193,6 +199,12 @@ def voted(text: str, where: str) -> dict[str, int]:
     return votes
 
 
+def separator(table: Path) -> str:
+    """Of a CSV table: the semicolon where spreadsheets write commas into numbers."""
+    head = table.read_bytes().partition(b"\n")[0]
+    return max(",;", key=lambda sign: head.count(sign.encode()))
+
+
 def plain(speaker: str) -> str:
     """A name as one word."""
     return re.sub(r"[^\w.+-]+", "_", speaker)
@@ -201,7 +213,7 @@ def plain(speaker: str) -> str:
 def number(text: str) -> float:
     """NaN of what is none."""
     try:
-        return float(text)
+        return float(text.replace(",", "."))
     except ValueError:
         return math.nan
 
@@ -210,7 +222,7 @@ def seconds(text: str) -> float | None:
     """Of "1.5" or, as pandas writes it, "0 days 00:00:01.500000"; None of "" and NaT."""
     if not text or text == "NaT":
         return None
-    days, _, clock = text.rpartition(" days ")
+    days, _, clock = text.replace(",", ".").rpartition(" days ")
     *larger, rest = clock.split(":")
     return float(days or 0) * 86400 + sum(int(n) * 60 ** k for k, n in enumerate(reversed(larger), 1)) + float(rest)
 
