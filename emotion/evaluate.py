@@ -116,6 +116,13 @@ def _told(scores_json: Path) -> dict:
         return {}
 
 
+def is_transductive(table: Path) -> bool:
+    """Whether a table's answers were given with statistics of the recordings that were to be answered, as the scores
+    beside it tell; where there are none it is not known, and no."""
+    scores = table.with_name(table.name.replace("posteriors", "scores")).with_suffix(".json")
+    return scores.exists() and bool(_told(scores).get("transductive"))
+
+
 Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate
 
 
@@ -302,7 +309,8 @@ def evaluate(
         model = with_statistics_of(utterances, model)
     named, rated = answers(utterances, Analyzer(model, device), speeds)
     named.write(out / f"posteriors{kind}.csv")
-    scores = {**source, **named.summary()}
+    heard_before = own_statistics or model.frontend.config.normalisation == "speaker"
+    scores = {**source, "transductive": heard_before, **named.summary()}
     if rated is not None:
         rated.write(out / f"{TABLE}{kind}.csv")
         scores["dimensions"] = rated.summary()

@@ -13,10 +13,12 @@ import numpy as np
 
 from . import metrics
 from .datadir import DataError
-from .evaluate import POSTERIORS, Posteriors
+from .evaluate import POSTERIORS, Posteriors, is_transductive
 from .ratings import Ratings
 
 FEW_SPEAKERS = 10   # below, an interval over speakers is rough and rather too narrow
+TRANSDUCTIVE = ("Transductive: normalised by statistics of the tested recordings, without their labels. Compare it "
+                "with its like alone.")
 T = TypeVar("T")
 Answers = tuple[Posteriors, Ratings | None]   # of one model to its test speakers
 
@@ -36,7 +38,10 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
     else:
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
     summaries = {name: _summary(folds) for name, folds in columns.items()}
-    return "\n".join([*_rows(summaries), "", _note(columns, next(iter(summaries.values())))])
+    note = _note(columns, next(iter(summaries.values())))
+    if any(_is_transductive(Path(root), table) for root in roots):
+        note += f" {TRANSDUCTIVE}"
+    return "\n".join([*_rows(summaries), "", note])
 
 
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
@@ -67,6 +72,7 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         name = root.resolve()
         alike = [other for other in found if other.resolve().parent.name == name.parent.name]
         called = name.parent.name if len(alike) == 1 else f"{name.parent.name}/{name.name}"
+        called += " (transductive)" * _is_transductive(root, table)
         cells = [called, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),
                  *(_cell(sum(ccc) / len(ccc), 3) for ccc in rated),
                  _cell(sum(minutes) / len(minutes) if minutes else np.nan)]
@@ -98,6 +104,10 @@ def by_seed(root: Path, table: str, read: Callable[[Path], T]) -> dict[int, dict
         covered = {seed: sorted(folds) for seed, folds in found.items()}
         raise DataError(f"{root}: seeds cover different folds {covered}. Finish them, or move the odd one away.")
     return found
+
+
+def _is_transductive(root: Path, table: str) -> bool:
+    return any(map(is_transductive, root.glob(f"fold*/seed*/{table}")))
 
 
 def _refuse_other(root: Path, seeds: Mapping[int, Mapping[int, Answers]]) -> None:

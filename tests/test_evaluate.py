@@ -313,6 +313,9 @@ def test_each_utterance_is_normalised_by_all_frames_of_its_speaker(by_speaker, t
                 output = by_speaker.model.eval()((mel - mean) / deviation, None, torch.tensor([mel.shape[2]]))
             row = answers.utterances.index(u.id)
             assert answers.probabilities[row] == pytest.approx(output.logits[0].softmax(0).numpy(), abs=1e-4)
+    (tmp_path / "exp").mkdir()
+    checkpoint.write(by_speaker, tmp_path / "exp" / checkpoint.FILE_NAME)
+    assert evaluate.evaluate(tmp_path / "exp", tmp_path, "cpu")["transductive"]
 
 
 def test_how_loud_a_speaker_was_recorded_changes_nothing_after_normalisation(by_speaker, tmp_path):

@@ -1,5 +1,6 @@
 """What experiments reached: folds pooled, seeds side by side, ensembles, one row for each configuration."""
 
+import json
 import os
 import re
 import subprocess
@@ -48,6 +49,17 @@ def test_a_single_seed_has_no_spread_and_an_absent_class_no_recall(tmp_path):
     planted("a1 b1", [0, 0], [0, 1]).write(tmp_path / "fold1/seed3" / POSTERIORS)
     lines = results.results(tmp_path).splitlines()
     assert "| UAR % | 50.0 | 50.0 | - |" in lines and "| recall fear % | - | - | - |" in lines
+
+
+def test_what_was_normalised_by_the_tested_recordings_is_told_apart(tmp_path):
+    for name, told in (("one", {}), ("other", {"transductive": False}), ("own", {"transductive": True})):
+        fold = tmp_path / name / "split" / "fold1" / "seed1"
+        fold.mkdir(parents=True)
+        planted("a1 b1", [0, 1], [0, 1]).write(fold / POSTERIORS)
+        (fold / "scores.json").write_text(json.dumps(told))
+        assert (results.TRANSDUCTIVE in results.results(fold.parents[1])) == (name == "own")
+    table = results.rows([tmp_path / name / "split" for name in ("one", "other", "own")])
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["one", "other", "own (transductive)"]
 
 
 def test_seeds_that_cover_different_folds_are_refused(tmp_path):

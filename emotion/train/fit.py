@@ -83,7 +83,8 @@ def train(
             inherit(fresh, ancestors[str(init)], str(init))
         origin = {
             "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
-            "processes": processes.count, "init": source["init"], "teachers": source["teachers"],
+            "processes": processes.count, "device": str(place), "precision": _precision(config.fit, place),
+            "init": source["init"], "teachers": source["teachers"],
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
         with _alone(exp_dir, processes.is_first):
@@ -266,6 +267,9 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
                 "going on would mix the two. Give another --exp, or remove the folder."
             )
         done = _epochs_done(exp_dir / "checkpoints" / "last.ckpt")
+        if (before := begun.get("precision", origin["precision"])) != origin["precision"]:
+            log.warning("%s was begun in %s and goes on in %s: its model will be that of neither alone",
+                        exp_dir, before, origin["precision"])
         if done > config.fit.max_epochs:
             raise settings.SettingError(
                 f"{exp_dir} has been trained for {done} epochs, and fit.max_epochs={config.fit.max_epochs} are fewer. "
@@ -277,6 +281,12 @@ def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
             settings.write(config, aside)
         with files.whole(source) as file:
             json.dump(origin, file, indent=1)
+
+
+def _precision(fit: FitConfig, place: torch.device) -> str:
+    """What the products of the network are computed in there."""
+    is_reduced = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
+    return "bfloat16" if is_reduced else "float32"
 
 
 def _epochs_done(last: Path) -> int:
@@ -297,7 +307,6 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     patience = fit.stop_patience if fit.schedule == "plateau" else fit.max_epochs
     stopping = Stopping(system.monitor, mode=system.mode, patience=patience)
     resume = ModelCheckpoint(last.parent, last.stem, enable_version_counter=False)   # last: it holds the others' state
-    bfloat16 = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
     several = processes.count > 1
     trainer = lightning.Trainer(
         accelerator="gpu" if place.type == "cuda" else place.type,
@@ -305,7 +314,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
         num_nodes=processes.nodes,
         strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",   # System averages them
         use_distributed_sampler=False,   # the loaders give each process its share
-        precision="bf16-mixed" if bfloat16 else "32-true",
+        precision="bf16-mixed" if _precision(fit, place) == "bfloat16" else "32-true",
         max_epochs=fit.max_epochs, num_sanity_val_steps=0,
         callbacks=[epochs, stopping, resume, *([Ending()] if several else [])],
         plugins=[processes.environment, WholeCheckpoints()],

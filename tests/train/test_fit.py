@@ -1,3 +1,4 @@
+import json
 import logging
 import pickle
 import re
@@ -244,14 +245,28 @@ def test_recordings_may_be_elsewhere_by_now(train, corpus, tmp_path):
     train(tmp_path / "exp", max_epochs=1, data=data)
     moved = [replace(u, wav=f"elsewhere/{u.id}.wav") for u in datadir.read(data / "valid")]
     datadir.write(data / "valid", moved)
+    model = (tmp_path / "exp" / "model.safetensors").stat()
     train(tmp_path / "exp", max_epochs=1, data=data)   # it stands: nothing is read
+    assert (tmp_path / "exp" / "model.safetensors").stat() == model
 
 
 def test_a_training_goes_on_however_its_folders_are_spelt(train, corpus, tmp_path):
     (tmp_path / "same").symlink_to(corpus)
     train(tmp_path / "exp", max_epochs=1)
+    first = (tmp_path / "exp/epochs.csv").read_text()
     (tmp_path / "exp/model.safetensors").unlink()
     train(tmp_path / "exp", max_epochs=2, data=tmp_path / "same")
+    assert (tmp_path / "exp/epochs.csv").read_text().startswith(first)   # seconds and all: it was not run again
+
+
+def test_another_precision_on_the_way_is_warned_of(train, tmp_path, caplog):
+    train(tmp_path, max_epochs=1)
+    origin = json.loads((tmp_path / "origin.json").read_text())
+    assert (origin["device"], origin["precision"]) == ("cpu", "float32")
+    (tmp_path / "origin.json").write_text(json.dumps(origin | {"precision": "bfloat16"}))
+    (tmp_path / "model.safetensors").unlink()
+    train(tmp_path, max_epochs=2)
+    assert "was begun in bfloat16 and goes on in float32" in caplog.text
 
 
 def test_a_damaged_resume_file_is_refused_by_name(train, tmp_path):
