@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -38,9 +39,17 @@ def listed(source: Any) -> tuple[Iterable[tuple[Any, str]], bool]:
     if is_file(source) or _is_array(source):
         return [(source, "array")], True
     if isinstance(source, Iterable):   # a list, an iterator, a set, a column of paths
-        return ((item, f"array {i}") for i, item in enumerate(source)), False
+        return ((item, f"array {i}") for i, item in enumerate(_apart(source))), False
     raise TypeError(f"{source!r:.80} of type {type(source).__name__} is no recording. Give a path, an open file, an "
                     "array with its sample_rate, or several of these.")
+
+
+def _apart(source: Iterable) -> Iterable:
+    """The same, but of an open file that a list has more than once each is by itself, as threads read at once."""
+    if not isinstance(source, (list, tuple)):
+        return source
+    counts = Counter(id(item) for item in source if hasattr(item, "read"))
+    return (for_each_reader(item)() if counts[id(item)] > 1 else item for item in source)
 
 
 def _is_array(source: Any) -> bool:

@@ -120,6 +120,15 @@ def test_what_is_no_recording_has_its_error_in_a_list(small, tmp_path):
     assert answers[1].name == "array 1" and "None of type NoneType is no recording. Give a path" in answers[1].reason
 
 
+def test_an_open_file_may_stand_in_a_list_twice(tiny, tmp_path):
+    ask = Analyzer(tiny, "cpu", threads=3)
+    expected = ask.analyze(saved(tmp_path / "a.wav", noise(3.0)))
+    with open(tmp_path / "a.wav", "rb") as file:
+        for _ in range(3):
+            for answer in ask.analyze([file] * 8):
+                assert_alike(answer, expected)
+
+
 @pytest.mark.parametrize("several", [tuple, set, np.array, lambda paths: dict.fromkeys(paths).keys()])
 def test_what_holds_paths_is_answered_as_a_list(small, tmp_path, several):
     paths = [str(saved(tmp_path / name, noise(0.5))) for name in ("a.wav", "b.wav")]
