@@ -130,7 +130,8 @@ def _tabled(
     decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
     voices = [options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
-    if contents := [*([_digest(spans)] if spans is not None else []), *(scores.content(v) for v in voices if v)]:
+    contents = [_digest(formats.read_spans(options.turns))] if options.turns else []
+    if contents := contents + [scores.content(voice) for voice in voices if voice]:
         decided["contents"] = contents
     with scores.growing(
         options.output, analyzer, paths, decided, beside=options.timelines,

@@ -186,6 +186,10 @@ def test_whose_turns_they_are_does_not_depend_on_what_was_scored_before(model, t
     assert main(["score", one, other, *options]) == 1
     assert f"{other}: {turns} has no turns of it" in capsys.readouterr().err
     assert [row["path"] for row in csv.DictReader(table.open())] == [one]
+    turns.write_text(f"path,start,end\n{one},0,0.5\n{other},0,0.5\n")
+    assert main(["score", one, *options, "--overwrite"]) == 0
+    assert main(["score", one, other, *options]) == 0   # the same turns, of more recordings
+    assert [row["path"] for row in csv.DictReader(table.open())] == [one, other]
 
 
 def test_what_somebody_made_is_not_written_over(model, calls, tmp_path, capsys):
