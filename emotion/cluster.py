@@ -71,6 +71,7 @@ def score(
             except Exception as error:   # Ray's own are of this class too
                 raise OSError(f"Ray does not answer at {address or 'this machine'} ({' '.join(str(error).split())}). "
                               "See that it runs and has room (ray status), and try again.") from error
+        _drop_failed(folder)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -175,18 +176,24 @@ def _agreed(folder: Path, analyzer: Analyzer, model: Path) -> Path:
 
 
 def _scored(folder: Path) -> set[str]:
-    """Names with an answer in parts; whether their recordings have changed is not asked. What failed is taken out of
-    them, to be tried again: it may be whole by now."""
+    """Names with an answer in parts; whether their recordings have changed is not asked."""
     from pyarrow import compute, parquet
 
     names: set[str] = set()
     for path in folder.glob("part-*.parquet"):
         table = parquet.read_table(path, columns=["path", "error"])
-        told = compute.equal(table["error"], "")
+        names.update(table["path"].filter(compute.equal(table["error"], "")).to_pylist())
+    return names
+
+
+def _drop_failed(folder: Path) -> None:
+    """Takes what failed out of the parts, as it is tried again now: it may be there or whole."""
+    from pyarrow import compute, parquet
+
+    for path in folder.glob("part-*.parquet"):
+        told = compute.equal(parquet.read_table(path, columns=["error"])["error"], "")
         if not compute.all(told).as_py():
             _put(parquet.read_table(path).filter(told), path)
-        names.update(table["path"].filter(told).to_pylist())
-    return names
 
 
 def _ray():

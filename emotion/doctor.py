@@ -69,7 +69,7 @@ def examine(
             yield from look()
         except Exception as error:   # a half-installed library raises whatever it likes
             reason = " ".join(str(error).split()) or type(error).__name__
-            ours = isinstance(error, (ValueError, OSError))   # these tell
+            ours = isinstance(error, ValueError) or topic == "model" and isinstance(error, OSError)   # these tell
             remedy = "" if ours else "Install what it names, or install it anew."
             yield Finding(topic, topic, f"fails: {reason}", remedy, broken=True)
 

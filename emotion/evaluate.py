@@ -117,10 +117,10 @@ def _told(scores_json: Path) -> dict:
 
 
 def is_transductive(table: Path) -> bool:
-    """Whether a table's answers were given with statistics of the recordings that were to be answered, as the scores
-    beside it tell; where there are none it is not known, and no."""
+    """Whether a table's answers were given with statistics of the recordings that were to be answered, as its name or
+    the scores beside it tell; where neither does it is not known, and no."""
     scores = table.with_name(table.name.replace("posteriors", "scores")).with_suffix(".json")
-    return scores.exists() and bool(_told(scores).get("transductive"))
+    return table.stem.endswith("_own") or scores.exists() and bool(_told(scores).get("transductive"))
 
 
 Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate

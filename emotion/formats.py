@@ -117,7 +117,7 @@ def check_path(
     holds = FORMATS[_ending(path)][0]
     if len(names) > 1 and holds != "anything":
         raise FormatError(f"{len(names)} recordings for {path}, which holds one {holds}. Write a file for each.")
-    if separate and (holds == "answer" or not _ending(path)):
+    if separate and not _ending(path):
         raise FormatError(f"{path} cannot tell channels apart. Mix them, or write .csv, .jsonl, .rttm or .TextGrid.")
     if _ending(path) == ".parquet" and (odd := [name for name in names if _SURROGATE.search(str(name))]):
         raise FormatError(f"{odd[0]!r} is not UTF-8, as {path} must be. Rename it, or write .csv.")

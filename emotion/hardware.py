@@ -20,7 +20,8 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
 
     Raises: ValueError where the name is unknown or this machine lacks the device.
     """
-    name = str(name)
+    if isinstance(name, torch.device):
+        name = str(name) if name.type == "cuda" else name.type   # of the others there is one
     kind, _, number = name.partition(":")
     if kind not in DEVICES or kind != name and not (kind == "cuda" and number.isdecimal()):
         raise ValueError(f"no device {name!r}; there are {', '.join(DEVICES)} (and cuda:1, ...). Choose auto.")

@@ -37,7 +37,7 @@ FEWEST_PIXELS = 20   # no name is narrower
 TIME_STEPS = (30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 24 * 3600)   # seconds between ticks
 FEW_COLUMNS = 240   # that an eye still tells apart, where more would flicker
 
-ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")   # that Matplotlib writes
+ENDINGS = (".png", ".pdf", ".svg", ".svgz", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".eps", ".ps", ".pgf")
 
 Output = str | os.PathLike | BinaryIO
 

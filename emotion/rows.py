@@ -65,7 +65,7 @@ def table_of(timelines: list[Timeline]) -> dict[str, list]:
     names = ["path", "channel", "start_seconds", "end_seconds", "label", "confidence", "speaker"]
     names += dict.fromkeys(name for answer in timelines for name in answer.dimensions)
     names += dict.fromkeys(f"p_{label}" for answer in timelines for label in answer.labels
-                           if any(part.probabilities for part in answer.segments))
+                           if not answer.segments or any(part.probabilities for part in answer.segments))
     rows = rows_of(timelines)
     table = {name: [row.get(name) for row in rows] for name in names}
     return {name: values for name, values in table.items() if name not in ("channel", "speaker") or any(values)}

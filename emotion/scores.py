@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -90,12 +89,14 @@ class Plan:
 
     names: its recordings, in the order of the table.   before: the description of the table that it goes on with.
     kept: rows of an earlier table that are to be told again, by recording.   stands: nothing is left to do.
+    reordered: whether the order is not that in which they were given, as some have come since others were told.
     """
 
     names: Sequence[str | os.PathLike]
     before: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Sequence[dict]] = field(default_factory=dict)
     stands: bool = False
+    reordered: bool = False
 
 
 class Table:
@@ -106,7 +107,7 @@ class Table:
         self, file: TextIO, progress: Path, made: Mapping[str, Any], columns: Sequence[str] | None, plan: Plan,
     ):
         """columns: those of CSV; None for JSON lines."""
-        self.names, self.kept, before = plan.names, plan.kept, plan.before
+        self.names, self.kept, self._reordered, before = plan.names, plan.kept, plan.reordered, plan.before
         self.done: int = before.get("recordings", 0)
         self.failed: list[tuple[str, str]] = [tuple(failure) for failure in before.get("failed", ())]
         self._partly = set(before.get("partly", ()))   # that failed in one channel, and have rows of others
@@ -172,6 +173,8 @@ class Table:
             "recordings": done, "inputs": _digest(self.names[:done], self._states), "failed": self.failed,
             "partly": sorted(self._partly), "bytes": os.fstat(self._file.fileno()).st_size,
         }
+        if self._reordered:
+            self._made["names"] = [os.fspath(name) for name in self.names[:done]]
         self._tell()
 
     def close(self) -> None:
@@ -287,47 +290,60 @@ def _planned(
     What failed is tried again, as it may have been for want of a library, of a permission or of a network.
     Raises: TableError where rows would be of other models or ways, lost, or told twice.
     """
-    anew = Plan(names)
+    anew, given = Plan(names), names
     if not before:
         return anew
     _check_same(path, before, made)
+    names = _in_order(before.get("names", ()), names)
     beside, count = made.get("beside"), before["recordings"]
     are_first = count <= len(names) and before["inputs"] == _digest(names[:count])
     if not before["unfinished"]:
         if are_first and count == len(names) and (beside or not before["failed"]):
             return Plan(names, before, stands=True) if beside is None or _has_beside(before, beside) else anew
         rows = _rows(path, before, names)
-        return anew if beside else Plan(names, kept=rows)
+        return anew if beside else Plan(names, kept=rows, reordered=names is not given)
     if beside:
         return anew
     if not are_first:
-        names = _in_its_order(path, before, names)
-    if ROWS_OF not in before:
-        return Plan(names, before)
-    meta = path.with_name(path.name + ".meta.json")
-    whole = _read(meta) if meta.exists() else {}
-    return Plan(names, before, _rows(path, whole, names)) if whole.get("inputs") == before[ROWS_OF] else anew
+        names = _with_what_came(path, before, names)
+    meta, kept = path.with_name(path.name + ".meta.json"), {}
+    if ROWS_OF in before:
+        whole = _read(meta) if meta.exists() else {}
+        if whole.get("inputs") != before[ROWS_OF]:
+            return anew
+        kept = _rows(path, whole, names)
+    return Plan(names, before, kept, reordered=names is not given)
 
 
-def _in_its_order(
+def _with_what_came(
     path: Path, before: Mapping[str, Any], names: Sequence[str | os.PathLike],
-) -> list[str | os.PathLike]:
+) -> Sequence[str | os.PathLike]:
     """The recordings that an unfinished table has, then those that have come since.
 
     Raises: TableError where some that it has are gone or others by now.
     """
-    part = path.with_name(path.name + ".part")
-    told = {*_by_recording(part, path.suffix, before["bytes"]), *(name for name, _ in before["failed"])}
-    first = [name for name in names if os.fspath(name) in told]
-    if len(first) < before["recordings"] or _digest(first) != before["inputs"]:
-        raise TableError(f"{part} holds {before['recordings']} recordings, and of the {len(names)} here they are not "
-                         f"all, or in another order, or changed: some would be skipped or told twice. {REMEDY}")
-    return [*first, *(name for name in names if os.fspath(name) not in told)]
+    part, count = path.with_name(path.name + ".part"), before["recordings"]
+    told = {name for name, _ in _told(part, path.suffix, before["bytes"])} | {name for name, _ in before["failed"]}
+    ordered = _in_order([os.fspath(name) for name in names if os.fspath(name) in told], names)
+    if len(told) < count or _digest(ordered[:count]) != before["inputs"]:
+        raise TableError(f"{part} holds {count} recordings, and of the {len(names)} here they are not all, or in "
+                         f"another order, or changed: some would be skipped or told twice. {REMEDY}")
+    return ordered
+
+
+def _in_order(first: Sequence[str], names: Sequence[str | os.PathLike]) -> Sequence[str | os.PathLike]:
+    """The names, those that are among the first before the others."""
+    if not first:
+        return names
+    place = {name: k for k, name in enumerate(first)}
+    return sorted(names, key=lambda name: place.get(os.fspath(name), len(place)))
 
 
 def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLike]) -> dict[str, list[dict]]:
     """The rows of a whole table, by recording, of those that are as they were. Raises: TableError where one is gone."""
-    rows = _by_recording(path, path.suffix)
+    rows: dict[str, list[dict]] = {}
+    for name, row in _told(path, path.suffix):
+        rows.setdefault(name, []).append(row)
     if gone := rows.keys() - {os.fspath(name) for name in names}:
         raise TableError(f"{path} holds {datadir.few(map(printable, gone))}, not among the {len(names)} recordings "
                          f"here: these rows would be lost. {REMEDY}")
@@ -335,23 +351,36 @@ def _rows(path: Path, whole: Mapping[str, Any], names: Sequence[str | os.PathLik
     return {name: told for (name, told), state in zip(rows.items(), states) if _state(name) == state}
 
 
-def _by_recording(path: Path, ending: str, size: int = -1) -> dict[str, list[dict]]:
-    """The rows in so many bytes of a table, -1: in all, by recording. Raises: TableError for what is none of ours."""
-    rows: dict[str, list[dict]] = {}
-    with open(path, "rb") as binary:
-        text = io.StringIO(binary.read(size).decode(TEXT["encoding"], TEXT["errors"]), newline="")
+def _told(path: Path, ending: str, size: int = -1) -> Iterator[tuple[str, dict]]:
+    """Recording and row, of each in so many bytes of a table; -1: in all. Raises: TableError for what is no table."""
+    def lines() -> Iterator[str]:
+        left = size
+        with open(path, "rb") as file:
+            for line in file:
+                if left == 0:
+                    return
+                left -= len(line)
+                yield line.decode(TEXT["encoding"], TEXT["errors"])
+
     try:
-        for told in csv.DictReader(text) if ending.lower() == ".csv" else map(json.loads, text):
-            rows.setdefault(told["path"], []).append(told)
+        for row in csv.DictReader(lines()) if ending.lower() == ".csv" else map(json.loads, lines()):
+            yield row["path"], row
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise TableError(f"{path} is no table of scores ({error!r}). {REMEDY}") from None
-    return rows
 
 
 def made_beside(path: str | os.PathLike, beside: str | os.PathLike) -> bool:
-    """Whether the run that made a table wrote that file or folder too."""
+    """Whether the run that made a table wrote that file or folder too, and nobody has changed it since."""
     meta = Path(os.path.realpath(path) + ".meta.json")
-    return meta.exists() and _has_beside({**_read(meta), "unfinished": False}, os.path.abspath(beside))
+    told = {**_read(meta), "unfinished": False} if meta.exists() else {}
+    return _has_beside(told, os.path.abspath(beside)) and told.get("beside_content") in (None, content(beside))
+
+
+def note_beside(path: str | os.PathLike, beside: str | os.PathLike) -> None:
+    """Tells what a file or folder holds that was written beside a whole table, so that a later change is noticed."""
+    meta = Path(os.path.realpath(path) + ".meta.json")
+    with files.whole(meta, **TEXT) as file:
+        json.dump({**_read(meta), "beside_content": content(beside)}, file)
 
 
 def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
@@ -362,7 +391,7 @@ def _has_beside(before: Mapping[str, Any], beside: str) -> bool:
 def holds_only(path: str | os.PathLike, name: str) -> bool:
     """Whether a table is not there, or has no rows but of that recording. Raises: TableError for what is none."""
     path = Path(path)
-    return not path.exists() or _by_recording(path, path.suffix).keys() <= {name}
+    return not path.exists() or all(told == name for told, _ in _told(path, path.suffix))
 
 
 def content(path: str | os.PathLike) -> str:

@@ -54,6 +54,8 @@ def score(options: argparse.Namespace) -> int:
     code = 0 if is_one else _tell(failed, len(paths))
     if kept:
         formats.write(kept, options.timelines, written)   # the table has its name by now, whatever cannot be held
+        if options.output:
+            scores.note_beside(options.output, options.timelines)
     if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
@@ -72,7 +74,8 @@ def _check(options: argparse.Namespace) -> None:
     if (several or os.path.isdir(options.sources[0])) and not (options.output or options.timelines):
         what = "there are several sources: their" if several else f"{options.sources[0]} is a folder: its"
         raise ValueError(f"{what} scores need a table. Add -o scores.csv.")
-    if lists := [source for source in options.sources if source.lower().endswith((".txt", ".tar"))]:
+    if lists := [source for source in options.sources if source.lower().endswith((".txt", ".tar"))
+                and not os.path.isdir(source)]:
         raise ValueError(f"{lists[0]} is no recording. Lists of them and .tar files are scored with --ray.")
     if options.turns and (_is_pipe(options) or options.channels == "separate"):
         raise ValueError("--turns are of files, channels mixed. Leave out --channels separate, or give files.")
@@ -93,15 +96,19 @@ def _check(options: argparse.Namespace) -> None:
 def _check_timelines(options: argparse.Namespace, paths: Sequence[str | os.PathLike], written: bool) -> None:
     """Raises: ValueError where segments cannot be written there, or would be over a file that is not an earlier run's.
 
-    written: whether it is."""
+    written: whether it is, as that left it."""
     path = os.path.realpath(options.timelines)
     read = [*options.sources, options.turns, options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
-    if path in {os.path.realpath(one) for one in read if one}:
+    if os.path.isfile(path) and path in {os.path.realpath(one) for one in read if one}:
         raise ValueError(f"{options.timelines} is read here: it would be lost. Give --timelines another name.")
-    if os.path.isfile(path) and not (written or options.overwrite):
-        raise ValueError(f"{options.timelines} is there, and may have been corrected by hand. Give another name, or "
-                         "--overwrite.")
+    if not (written or options.overwrite):
+        _refuse_written(options.timelines, "Give another name, or --overwrite.")
     formats.check_path(options.timelines, paths, written, options.channels == "separate")
+
+
+def _refuse_written(timelines: str, remedy: str) -> None:
+    if os.path.isfile(timelines):
+        raise ValueError(f"{timelines} is there, and may have been corrected by hand. {remedy}")
 
 
 def _voices(options: argparse.Namespace) -> dict[str, str]:
@@ -187,6 +194,7 @@ def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> tuple[l
 def listen(options: argparse.Namespace) -> None:
     """`emotion listen`: a line for each second of the microphone, and the answer to all of it at the end."""
     if options.timelines:
+        _refuse_written(options.timelines, "Give another name, or remove it.")
         formats.check_path(options.timelines)
     analyzer = analyzer_of(options, windows=WindowConfig(length_seconds=4.0, hop_seconds=1.0))
     device = int(options.input) if (options.input or "").isdecimal() else options.input

@@ -63,6 +63,13 @@ def by_recording(answers: list[Timeline]) -> dict:
 
 # known answer
 
+def test_a_table_without_a_segment_has_all_its_columns(tmp_path):
+    for name, segments in (("some.csv", TURNS), ("none.csv", ())):
+        write(timeline(segments=segments), tmp_path / name)
+    heads = [path.read_text().splitlines()[0].replace(',"speaker"', "") for path in sorted(tmp_path.iterdir())]
+    assert heads[0] == heads[1] and '"p_anger"' in heads[1]
+
+
 def test_a_table_has_a_row_for_each_segment_ordered_by_start(tmp_path):
     write([timeline(), timeline("b.wav", TURNS, channel=2)], tmp_path / "segments.csv")
     assert (tmp_path / "segments.csv").read_text().splitlines() == [

@@ -33,6 +33,12 @@ def test_a_device_that_is_there_is_taken(name, machine):
     assert choose_device(name) == torch.device(name)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", "mps:0", "cuda:1"])
+def test_a_device_of_pytorch_is_taken_as_it_is(device, machine):
+    machine(cuda=2, mps=True)
+    assert choose_device(torch.device(device)).type == torch.device(device).type
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
 def test_a_device_that_is_not_there_is_refused(name, machine):
     machine()

@@ -99,7 +99,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 HEAVY = {  # where it may be imported, and outside of train and serve only inside functions
     "lightning": "train.callbacks train.distributed train.fit train.system", "matplotlib": "curves explain plot",
     "captum": "explain", "sklearn": "metrics", "scipy": "changes compare fingerprint", "librosa": "train.system",
-    "fastapi": "serve.app serve.gate", "starlette": "serve.gate",
+    "fastapi": "serve.app serve.gate", "starlette": "serve.app serve.gate",
     "pydantic": "serve.app serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",
     "omegaconf": "splits train.config", "yaml": "splits train.config",

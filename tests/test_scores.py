@@ -110,10 +110,21 @@ def test_what_has_come_since_a_table_was_stopped_follows_what_it_has(analyzer, t
         table.settle(3)
         raise KeyboardInterrupt
     known = {item.name: item for item in [new[0], *ANSWERS[:2], new[1], *ANSWERS[2:]]}
-    with scores.growing(path, analyzer, list(known)) as table:
+    with pytest.raises(KeyboardInterrupt), scores.growing(path, analyzer, list(known)) as table:
         assert table.done == 3 and table.names == [*NAMES[:3], new[0].name, new[1].name, NAMES[3]]
+        table.add(known[table.ahead[0]])
+        table.settle(4)
+        raise KeyboardInterrupt   # once more
+    with scores.growing(path, analyzer, list(known)) as table:
+        assert table.done == 4 and table.names[:4] == [*NAMES[:3], new[0].name]
         for left in table.ahead:
             table.add(known[left])
+    before = path.read_bytes()
+    with scores.growing(path, analyzer, list(known)) as table:   # what failed alone is left
+        assert table.kept.keys() == known.keys() - {ANSWERS[1].name}
+        for left in table.without_rows(table.names):
+            table.add(known[left])
+    assert path.read_bytes() == before
     told = [row["path"] for row in (read_csv(path) if name.endswith("csv") else map(json.loads, path.open()))]
     assert told == [item for item in table.names if item != ANSWERS[1].name]
     with pytest.raises(KeyboardInterrupt), scores.growing(tmp_path / f"b.{name}", analyzer, NAMES) as table:

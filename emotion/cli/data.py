@@ -67,8 +67,8 @@ def _fix(options: argparse.Namespace) -> None:
     backup = Path(options.directory, ".backup")
     before = set(backup.glob("*"))
     kept, total = fix(options.directory)
-    changed = f"; old files are kept in {backup}" if set(backup.glob("*")) != before else ", nothing had to be changed"
-    print(f"kept {kept} utterances out of {total}{changed}")
+    kept_back = f"; old files are kept in {backup}" if set(backup.glob("*")) != before else ""
+    print(f"kept {kept} utterances out of {total}{kept_back}")
 
 
 def _check(options: argparse.Namespace) -> int:

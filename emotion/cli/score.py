@@ -19,7 +19,8 @@ def add(commands) -> None:
         "-o", "--output", metavar="TABLE", help="scores.csv or scores.jsonl (needed for a folder, or several sources)")
     score.add_argument(
         "--overwrite", action="store_true",
-        help="begin TABLE anew (default: go on where an earlier run was stopped; nothing is done twice)",
+        help="begin TABLE anew, and write over --timelines that are there (default: go on where an earlier run was "
+             "stopped; nothing is done twice)",
     )
     score.add_argument(
         "--timelines", metavar="PATH",

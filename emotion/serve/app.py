@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from .. import __version__, page
 from ..analyzer import Analyzer
@@ -102,8 +103,11 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
         """The segments of an analysis, as /analyze gave it, in another format."""
         try:   # to read a long one takes its time, in which FastAPI would answer nobody else
             answers = await in_thread(schema.timelines, await request.body())
+        except ClientDisconnect:
+            return Response(status_code=GONE)
         except ValidationError as error:
-            raise RequestValidationError(error.errors()) from None
+            told = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+            raise RequestValidationError(told) from None
         return _download(await in_thread(schema.file, answers, format), answers[0].name if answers else "", format)
 
     return gate

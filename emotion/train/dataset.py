@@ -160,9 +160,9 @@ class Recordings(Dataset):
         counts = Counter(speakers)
         return np.array([min(1.0, (most_per_speaker or np.inf) / counts[speaker]) for speaker in speakers])
 
-    def class_counts(self) -> np.ndarray:
-        """Utterances that are labelled so, for each class."""
-        return np.bincount(self.targets, minlength=len(self.scheme.classes))
+    def class_counts(self, most_per_speaker: int = 0) -> np.ndarray:
+        """Utterances of an epoch that are labelled so, on average, for each class."""
+        return np.bincount(self.targets, self.taking_part(most_per_speaker), len(self.scheme.classes))
 
     def distributions(self, vote_weight: float = 0.0) -> Tensor:
         """What to learn of each utterance: its class, mixed with the shares of its votes where it has some.
@@ -209,7 +209,7 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
     for name, utterances in parts.items():
         recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)
         free -= recordings.kept_gigabytes
-        counts = dict(zip(scheme.classes, recordings.class_counts().tolist()))
+        counts = dict(zip(scheme.classes, recordings.class_counts().astype(int).tolist()))
         log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)
         if recordings.left_out:
             log.warning("%s: left out %s", name, recordings.told_left_out)

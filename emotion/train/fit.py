@@ -324,7 +324,7 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     share = {"rank": trainer.global_rank, "processes": processes.count}
     longest = round(fit.longest_seconds * config.frontend.sample_rate)
     buckets = LengthBuckets(
-        system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit, system.targets),
+        system.train_set.num_samples, fit.batch_size, seed, _draw(system.train_set, fit),
         **share,
     )
     if last.exists():
@@ -336,12 +336,12 @@ def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.
     return epochs
 
 
-def _draw(train_set: Recordings, fit: FitConfig, targets: Tensor) -> Callable | None:
-    """What an epoch takes of the training set: see fit.balance and fit.most_per_speaker."""
+def _draw(train_set: Recordings, fit: FitConfig) -> Callable | None:
+    """What an epoch takes of the training set: see fit.balance, here by the labels, and fit.most_per_speaker."""
     if fit.balance == "sampler":
         taking_part = train_set.taking_part(fit.most_per_speaker)
-        shares = targets.double().numpy()
-        return with_replacement(taking_part * (shares @ balanced(taking_part @ shares)), round(taking_part.sum()))
+        of_class = balanced(train_set.class_counts(fit.most_per_speaker))
+        return with_replacement(taking_part * of_class[train_set.targets], round(taking_part.sum()))
     if fit.most_per_speaker:
         return some_of_each([utterance.speaker for utterance in train_set.utterances], fit.most_per_speaker)
     return None

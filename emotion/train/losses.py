@@ -31,11 +31,11 @@ class Loss(nn.Module):
         weighted, log_p = self._weighted(targets), logits.log_softmax(1)
         # of what is certain, the slope of a root would be infinite
         hardness = (1 - log_p.exp()).clamp(min=1e-6) ** self.focal_gamma if self.focal_gamma else 1.0
-        return -(weighted * hardness * log_p).sum() / weighted.sum()
+        return -(weighted * hardness * log_p).sum() / self.weight(targets)
 
     def weight(self, targets: Tensor) -> Tensor:
-        """What the mean of a batch is divided by. Shape: (batch, classes) -> ()."""
-        return self._weighted(targets).sum()
+        """What the mean of a batch is divided by; not 0 where nothing in it weighs. Shape: (batch, classes) -> ()."""
+        return self._weighted(targets).sum().clamp(min=1e-6)
 
     def _weighted(self, targets: Tensor) -> Tensor:
         return self.weights * ((1 - self.label_smoothing) * targets + self.label_smoothing / targets.shape[1])

@@ -82,9 +82,12 @@ class System(lightning.LightningModule):
         self._replayed: Replayed | None = None
 
     def _loss(self) -> Loss:
-        """For the targets, which decide what classes weigh where they are balanced by the loss."""
+        """For the targets, which decide what classes weigh where they are balanced by the loss: but none as if it were
+        less than half of what is labelled so, as a few votes would outweigh all else."""
         fit = self.config.fit
-        counts = self.train_set.taking_part(fit.most_per_speaker) @ self.targets.double().numpy()
+        labelled = self.train_set.class_counts(fit.most_per_speaker)
+        learnt = self.train_set.taking_part(fit.most_per_speaker) @ self.targets.double().numpy()
+        counts = np.where(labelled > 0, np.maximum(learnt, labelled / 2), 0)
         weights = balanced(counts) if fit.balance == "loss" else np.ones(len(counts))
         return Loss(weights, fit.focal_gamma, fit.label_smoothing)
 

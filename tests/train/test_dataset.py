@@ -103,12 +103,13 @@ def test_an_epoch_takes_at_most_so_many_of_a_speaker_and_others_in_the_next():
     assert len(set(first)) == 23 and first != second and len(buckets) == 6
 
 
-def test_of_each_speaker_as_many_take_part_as_are_asked_for(utterances):
+def test_counts_of_an_epoch_are_those_of_the_speakers_who_take_part(utterances):
     recorded = recordings(utterances)
     assert recorded.taking_part(0).tolist() == [1] * 7
     most = recorded.taking_part(1)
     for speaker in recorded.speakers:
         assert most[[u.speaker == speaker for u in utterances]].sum() == pytest.approx(1)
+    assert recorded.class_counts(1).sum() == pytest.approx(len(recorded.speakers))
 
 
 # Batches

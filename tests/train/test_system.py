@@ -54,15 +54,17 @@ def test_the_loss_weighs_classes_only_if_asked(corpus, untrained, tmp_path):
 
 
 def test_classes_are_balanced_by_what_is_learnt_of_them(corpus, untrained, tmp_path):
-    """Two in three listeners heard sadness in every anger: 4 of 6 anger and 2 sadness are 4/3 and 14/3."""
-    angry = {"anger": (("anger", 1), ("sadness", 2)), "sadness": ()}
-    utterances = [replace(u, votes=angry[u.emotion]) for u in datadir.read(corpus / "train")[:6]]
+    """One in four listeners heard sadness in every anger: 4 of 6 anger and 2 sadness are 3 and 3."""
+    votes = {"anger": (("anger", 3), ("sadness", 1)), "sadness": ()}
+    utterances = [replace(u, votes=votes[u.emotion]) for u in datadir.read(corpus / "train")[:6]]
     datadir.write(tmp_path / "train", utterances)
     shutil.copytree(corpus / "valid", tmp_path / "valid")
     learnt = untrained(tmp_path, vote_weight=1.0)
-    assert learnt.loss.weights.tolist() == pytest.approx([3 / (4 / 3), 3 / (14 / 3)])
-    learnt.targets = torch.tensor([[0.0, 1.0]] * 5 + [[1.0, 0.0]])   # what teachers say counts alike
-    assert learnt._loss().weights.tolist() == pytest.approx([3, 3 / 5])
+    assert learnt.loss.weights.tolist() == pytest.approx([1, 1])
+    learnt.targets = torch.tensor([[0.5, 0.5]] * 4 + [[0.25, 0.75]] * 2)   # as teachers may say
+    assert learnt._loss().weights.tolist() == pytest.approx([3 / 2.5, 3 / 3.5])
+    learnt.targets = torch.tensor([[0.0, 1.0]] * 6)   # of anger nothing: it counts as half of its labels
+    assert learnt._loss().weights.tolist() == pytest.approx([4 / 2, 4 / 6])
 
 
 def test_the_sampler_draws_all_classes_equally_often(corpus, train, quick, tmp_path, monkeypatch):

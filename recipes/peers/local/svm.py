@@ -122,6 +122,7 @@ def run(exp: Path, data: Path, table_path: Path, speaker_normalised: bool) -> No
                             fold.targets["test"], answers)
     exp.mkdir(parents=True, exist_ok=True)
     posteriors.write(exp / POSTERIORS)
+    (exp / "scores.json").write_text(json.dumps({"transductive": speaker_normalised}))   # told beside the results
     stands.write_text(json.dumps({**settings, "complexity": svm.C, "temperature": temperature,
                                   "validation_uar": {f"{c:g}": score for c, score in scores.items()}}, indent=1))
     uar = metrics.uar(fold.targets["test"], answers.argmax(axis=1), len(fold.labels))
