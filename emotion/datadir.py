@@ -308,11 +308,12 @@ def combine(parts: Iterable[Iterable[Utterance]]) -> list[Utterance]:
 def subset(
     utterances: Iterable[Utterance], speakers: Iterable[str] | None = None, per_class: int | None = None,
     first: int | None = None, emotions: Iterable[str] | None = None, without_speakers: Iterable[str] = (),
+    without_utterances: Iterable[str] = (),
 ) -> list[Utterance]:
-    """These speakers and emotions; of those, at most per_class of each emotion; of those, the first ones.
+    """These speakers and emotions, without some; of those, at most per_class of each emotion; of those, the first ones.
 
     per_class picks at even distances, as Kaldi's subset_scp.pl does, so that every speaker keeps a share.
-    Raises: DataError for an unknown speaker or an empty result, LabelError for an unknown emotion.
+    Raises: DataError for an unknown speaker or utterance and for an empty result, LabelError for an unknown emotion.
     """
     chosen = _sorted(utterances)
     for name, most in (("per_class", per_class), ("first", first)):
@@ -320,7 +321,10 @@ def subset(
             raise DataError(f"{name}={most} must be at least 1: nothing would be left. Raise it.")
     taken = {u.speaker for u in chosen} if speakers is None else known_speakers("subset", speakers, chosen)
     taken -= known_speakers("subset", without_speakers, chosen)
-    chosen = [u for u in chosen if u.speaker in taken]
+    left_out = set(without_utterances)
+    if unknown := left_out - {u.id for u in chosen}:
+        raise DataError(f"subset: unknown utterances {few(unknown)}. Give ids as utt2spk has them.")
+    chosen = [u for u in chosen if u.speaker in taken and u.id not in left_out]
     if emotions is not None:
         emotions = {labels.check(emotion) for emotion in emotions}
         chosen = [u for u in chosen if u.emotion in emotions]

@@ -45,6 +45,10 @@ class AudioError(ValueError):
         return f"{printable(self.name)}: {self.reason}. {self.remedy}"
 
 
+class NoSamples(AudioError):
+    """A recording that is whole, of nothing."""
+
+
 class NotFinite(AudioError):
     """A recording that can be decoded, but has samples that are NaN or infinite."""
 
@@ -168,7 +172,8 @@ def _open(source: Source, name: str) -> Decoder | media.MediaDecoder:
     elif _CUT_OGG.search(log):
         reason = "cut: the last Ogg page is a part of one"
     elif file.frames <= 0:
-        reason = "has a header but 0 samples"
+        file.close()
+        raise NoSamples(name, "has a header but 0 samples", AGAIN)
     else:
         return file
     file.close()

@@ -116,11 +116,16 @@ def _told(scores_json: Path) -> dict:
         return {}
 
 
-def is_transductive(table: Path) -> bool:
-    """Whether a table's answers were given with statistics of the recordings that were to be answered, as its name or
-    the scores beside it tell; where neither does it is not known, and no."""
+def caveats(table: Path) -> set[str]:
+    """What is to be said of a table's answers wherever they are told, as far as its name and the scores beside it know.
+
+    transductive: given with statistics of the recordings that were to be answered.   heard: of speakers that trained.
+    """
     scores = table.with_name(table.name.replace("posteriors", "scores")).with_suffix(".json")
-    return table.stem.endswith("_own") or scores.exists() and bool(_told(scores).get("transductive"))
+    told = _told(scores) if scores.exists() else {}
+    is_transductive = table.stem.endswith("_own") or told.get("transductive")
+    found = {"transductive": is_transductive, "heard": told.get("heard")}
+    return {name for name, holds in found.items() if holds}
 
 
 Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate
@@ -168,7 +173,8 @@ def timelines(utterances: Sequence[Utterance], analyzer: Analyzer, change: Chang
     answers: list[Timeline] = []
     for answer in analyzer.run(recordings(utterances, analyzer, change)):
         if isinstance(answer, FileError):
-            raise DataError(f"{answer.name}: {answer.reason} Leave it out with `emotion data subset`, or replace it.")
+            raise DataError(f"{answer.name}: {answer.reason} Leave it out (emotion data subset DIR OUT "
+                            f"--without-utterances {answer.name}), or replace it.")
         answers.append(answer)
     return answers
 
@@ -304,13 +310,17 @@ def evaluate(
             return scores
         if not same and os.path.realpath(str(scores.get("data"))) != os.path.realpath(directory):
             raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
+        if scores.get("speeds", source["speeds"]) != source["speeds"]:
+            raise DataError(f"{done} tells of speeds {scores['speeds']}: it would be lost. Give another folder (--out "
+                            "DIR).")
     out.mkdir(parents=True, exist_ok=True)
     if own_statistics:
         model = with_statistics_of(utterances, model)
     named, rated = answers(utterances, Analyzer(model, device), speeds)
     named.write(out / f"posteriors{kind}.csv")
-    heard_before = own_statistics or model.frontend.config.normalisation == "speaker"
-    scores = {**source, "transductive": heard_before, **named.summary()}
+    knew = own_statistics or model.frontend.config.normalisation == "speaker"
+    known = sorted({u.speaker for u in utterances} & {*model.train_speakers, *model.valid_speakers})
+    scores = {**source, "transductive": knew, "heard": known, **named.summary()}
     if rated is not None:
         rated.write(out / f"{TABLE}{kind}.csv")
         scores["dimensions"] = rated.summary()

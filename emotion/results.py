@@ -13,12 +13,16 @@ import numpy as np
 
 from . import metrics
 from .datadir import DataError
-from .evaluate import POSTERIORS, Posteriors, is_transductive
+from .evaluate import POSTERIORS, Posteriors, caveats
 from .ratings import Ratings
 
 FEW_SPEAKERS = 10   # below, an interval over speakers is rough and rather too narrow
-TRANSDUCTIVE = ("Transductive: normalised by statistics of the tested recordings, without their labels. Compare it "
-                "with its like alone.")
+CAVEATS = {
+    "transductive": "Transductive: normalised by statistics of the tested recordings, without their labels. Compare it "
+                    "with its like alone.",
+    "heard": "Heard: of speakers of the training, so it says nothing of new voices.",
+}
+FREE = ("memory_gigabytes", "cuda_graphs")   # settings that change how a training is computed, not what
 T = TypeVar("T")
 Answers = tuple[Posteriors, Ratings | None]   # of one model to its test speakers
 
@@ -39,9 +43,8 @@ def results(*roots: str | Path, table: str = POSTERIORS, ensemble: bool = False)
         raise DataError(f"{len(roots)} folders are as many tables. Give one, or --ensemble to let all answer together.")
     summaries = {name: _summary(folds) for name, folds in columns.items()}
     note = _note(columns, next(iter(summaries.values())))
-    if any(_is_transductive(Path(root), table) for root in roots):
-        note += f" {TRANSDUCTIVE}"
-    return "\n".join([*_rows(summaries), "", note])
+    known = set().union(*(caveats_of(root, table) for root in roots))
+    return "\n".join([*_rows(summaries), "", " ".join([note, *(CAVEATS[name] for name in CAVEATS if name in known)])])
 
 
 def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
@@ -72,7 +75,7 @@ def rows(roots: Sequence[str | Path], table: str = POSTERIORS) -> str:
         name = root.resolve()
         alike = [other for other in found if other.resolve().parent.name == name.parent.name]
         called = name.parent.name if len(alike) == 1 else f"{name.parent.name}/{name.name}"
-        called += " (transductive)" * _is_transductive(root, table)
+        called += "".join(f" ({caveat})" for caveat in CAVEATS if caveat in caveats_of(root, table))
         cells = [called, folds, str(len(seeds)), *map(_cell, (uar.mean(), spread, war.mean(), ece.mean())),
                  *(_cell(sum(ccc) / len(ccc), 3) for ccc in rated),
                  _cell(sum(minutes) / len(minutes) if minutes else np.nan)]
@@ -106,8 +109,11 @@ def by_seed(root: Path, table: str, read: Callable[[Path], T]) -> dict[int, dict
     return found
 
 
-def _is_transductive(root: Path, table: str) -> bool:
-    return any(map(is_transductive, root.glob(f"fold*/seed*/{table}")))
+def caveats_of(experiment: str | Path, table: str = POSTERIORS) -> set[str]:
+    """What is to be said of its answers, by the names of CAVEATS. experiment: as for compare.read."""
+    root = Path(experiment)
+    tables = [root] if root.is_file() else [root / table, *root.glob(f"fold*/seed*/{table}")]
+    return set().union(*map(caveats, tables))
 
 
 def _refuse_other(root: Path, seeds: Mapping[int, Mapping[int, Answers]]) -> None:
@@ -119,6 +125,18 @@ def _refuse_other(root: Path, seeds: Mapping[int, Mapping[int, Answers]]) -> Non
     if other := [k for k, tests in sorted(told.items()) if len(tests) > 1]:
         raise DataError(f"{root}: seeds of fold {other[0]} tested other utterances, or know them by other emotions: "
                         "their mean would say nothing. Evaluate them on the same data directory.")
+    _refuse_other_settings([root / f"fold{k}" / f"seed{seed}" / "config.yaml" for seed in seeds for k in seeds[seed]])
+
+
+def _refuse_other_settings(configs: Sequence[Path]) -> None:
+    """Raises: DataError where trainings that count as one experiment were not, as far as their settings are there."""
+    told = {path: {line for line in path.read_text(encoding="utf-8").splitlines()
+                   if line.partition(":")[0].strip() not in FREE} for path in configs if path.exists()}
+    for path, settings in told.items():
+        first = next(iter(told))
+        if differing := sorted(line.strip() for line in settings ^ told[first]):
+            raise DataError(f"{path} was trained with other settings than {first} ({'; '.join(differing[:6])}): their "
+                            "mean would be of two experiments. Give each a folder of its own, by another --conf.")
 
 
 def _read(path: Path) -> Answers:

@@ -52,7 +52,10 @@ def parted(utterances: list[datadir.Utterance], table: Path) -> list[dict[str, l
     """One fold after a table of speakers. Raises: DataError where nobody is left to validate or to test."""
     parts = dict(datadir.read_table(table))
     fold: dict[str, list[str]] = {"test": [], "valid": []}
-    for speaker in sorted({u.speaker for u in utterances}, key=datadir.c_order):
+    speakers = {u.speaker for u in utterances}
+    if odd := [speaker for speaker in speakers if parts.get(speaker) not in ("train", "valid", "test")]:
+        raise datadir.DataError(f"{table} does not say train, valid or test of {datadir.few(odd)}. Correct it.")
+    for speaker in sorted(speakers, key=datadir.c_order):
         if parts[speaker] in fold:
             fold[parts[speaker]].append(speaker)
     if not all(fold.values()):
@@ -75,10 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             source, groups = "recipes/folds.py", deal(utterances)
             folds = [{"test": group, "valid": after} for group, after in zip(groups, [*groups[1:], groups[0]])]
+        content = {"name": options.out.stem, "source": source, "folds": folds}
+        options.out.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     except (OSError, ValueError) as error:
         sys.exit(f"folds.py: {error}")
-    content = {"name": options.out.stem, "source": source, "folds": folds}
-    options.out.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     print(f"{options.out}: {len(folds)} folds, tested on " + ", ".join(str(len(fold["test"])) for fold in folds))
 
 

@@ -590,6 +590,7 @@ def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
     (["--speakers", "m1,m3"], [f"{s}-{e}" for s in ("m1", "m3") for e in CLASSES]),
     (["--emotions", "anger,fear", "--first", "3"], ["m1-anger", "m1-fear", "m2-anger"]),
     (["--first", "2"], ["m1-anger", "m1-fear"]),
+    (["--first", "2", "--without-utterances", "m1-anger,m2-fear"], ["m1-fear", "m1-happiness"]),
     (["--per-class", "1"], [f"m1-{e}" for e in CLASSES]),
 ])
 def test_subset_chooses_by_each_of_its_options(tmp_path, options, expected):

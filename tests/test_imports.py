@@ -65,7 +65,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.effects": "hardware masking",
     "train.augment": "hardware masking settings train.effects",
     "train.config": "checkpoint features labels settings train.augment",
-    "train.dataset": "audio datadir hardware labels splits train.config",
+    "train.dataset": "audio datadir decoder hardware labels splits train.config",
     "train.distributed": "hardware",
     "train.losses": "",
     "train.replay": "models",

@@ -12,6 +12,7 @@ import pytest
 from planted import planted
 
 from emotion import results
+from emotion.cli import main
 from emotion.datadir import DataError
 from emotion.evaluate import POSTERIORS, Posteriors
 from emotion.ratings import Ratings
@@ -51,15 +52,32 @@ def test_a_single_seed_has_no_spread_and_an_absent_class_no_recall(tmp_path):
     assert "| UAR % | 50.0 | 50.0 | - |" in lines and "| recall fear % | - | - | - |" in lines
 
 
-def test_what_was_normalised_by_the_tested_recordings_is_told_apart(tmp_path):
-    for name, told in (("one", {}), ("other", {"transductive": False}), ("own", {"transductive": True})):
+def test_what_must_be_said_of_scores_is_said_beside_them(tmp_path, capsys):
+    told = {"one": {}, "own": {"transductive": True}, "old": {"transductive": False, "heard": ["a"]}}
+    for name, scores in told.items():
         fold = tmp_path / name / "split" / "fold1" / "seed1"
         fold.mkdir(parents=True)
         planted("a1 b1", [0, 1], [0, 1]).write(fold / POSTERIORS)
-        (fold / "scores.json").write_text(json.dumps(told))
-        assert (results.TRANSDUCTIVE in results.results(fold.parents[1])) == (name == "own")
-    table = results.rows([tmp_path / name / "split" for name in ("one", "other", "own")])
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["one", "other", "own (transductive)"]
+        (fold / "scores.json").write_text(json.dumps(scores))
+        assert ("Transductive: " in results.results(fold.parents[1])) == (name == "own")
+        assert ("says nothing of new voices" in results.results(fold.parents[1])) == (name == "old")
+    roots = [str(tmp_path / name / "split") for name in told]
+    names = [line.split("|")[1].strip() for line in results.rows(roots).splitlines()[2:]]
+    assert names == ["one", "own (transductive)", "old (heard)"]
+    assert main(["compare", *roots[:2]]) == 0
+    assert f"{roots[1]}: Transductive: " in capsys.readouterr().out
+
+
+def test_trainings_with_other_settings_are_no_seeds_of_one_experiment(tmp_path):
+    for name, width, memory in (("fold1/seed1", 8, 1), ("fold1/seed2", 8, 2), ("fold1/seed3", 16, 1)):
+        (tmp_path / name).mkdir(parents=True)
+        planted("a1 b1", [0, 1], [0, 1]).write(tmp_path / name / POSTERIORS)
+        (tmp_path / name / "config.yaml").write_text(f"model:\n  width: {width}\nfit:\n  memory_gigabytes: {memory}\n")
+        if width == 8:
+            results.results(tmp_path)
+    for table in (results.results, lambda root: results.rows([root])):
+        with pytest.raises(DataError, match=r"seed3/config.yaml was .* \(width: 16; width: 8\).*another --conf"):
+            table(tmp_path)
 
 
 def test_seeds_that_cover_different_folds_are_refused(tmp_path):

@@ -44,6 +44,7 @@ def add(commands) -> None:
     subset.add_argument("out", metavar="OUT", help="the data directory to write")
     for name, what in (
         ("speakers", "these alone"), ("without-speakers", "all but these"), ("emotions", "these alone"),
+        ("without-utterances", "all but these"),
     ):
         subset.add_argument(f"--{name}", metavar="a,b,c", type=lambda text: text.split(","), help=what)
     for name, what in (("first", "so many at most"), ("per-class", "so many of each emotion, at even distances")):
@@ -126,7 +127,8 @@ def _subset(options: argparse.Namespace) -> None:
 
     utterances = datadir.read(options.directory)
     _write(options.out, [options.directory], datadir.subset(
-        utterances, options.speakers, options.per_class, options.first, options.emotions, options.without_speakers or ()
+        utterances, options.speakers, options.per_class, options.first, options.emotions,
+        options.without_speakers or (), options.without_utterances or (),
     ))
 
 

@@ -162,9 +162,13 @@ def _results(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from .. import compare
+    from ..results import CAVEATS, caveats_of
 
-    first, second = (compare.read(name, options.table) for name in (options.first, options.second))
-    _say(compare.page(compare.compare(first, second), options.first, options.second), options.output)
+    names = options.first, options.second
+    first, second = (compare.read(name, options.table) for name in names)
+    lines = [compare.page(compare.compare(first, second), *names)]
+    lines += [f"{name}: {CAVEATS[caveat]}" for name in names for caveat in sorted(caveats_of(name, options.table))]
+    _say("\n".join(lines), options.output)
 
 
 def _say(table: str, output: str | None) -> None:

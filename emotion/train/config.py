@@ -101,6 +101,8 @@ class Config:
     def __post_init__(self):
         if "name" not in self.model:
             raise SettingError(f"model={self.model} has no name: whose options are these? Add model.name=serial.")
+        if not isinstance(self.model["name"], str):
+            raise SettingError(f"model.name={self.model['name']} must be one name, such as serial.")
         if self.scheme == NONE and not self.model.get("dimensions"):
             raise SettingError(f"scheme={NONE} has no classes, and there are no model.dimensions: nothing is to be "
                                "learnt. Set model.dimensions=[arousal,valence], or another scheme.")
@@ -117,15 +119,17 @@ class Config:
 
 
 def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
-    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING.
+    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING; no
+    second task of its own, for which the data may tell nothing.
 
     overrides: as for `read`, such as scheme=basic7.   Raises: as `read` does.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    options = {key: value for key, value in checkpoint.options(model).items() if key not in ("sex_head", "dimensions")}
     settings = {
-        "scheme": OWN, "model": {"name": model.name, **checkpoint.options(model)},
+        "scheme": OWN, "model": {"name": model.name, **options},
         "frontend": to_plain(model.frontend.config), "fit": FINE_TUNING,
     }
     try:
@@ -174,6 +178,8 @@ def _family(path: Path, children: tuple[Path, ...] = ()) -> list:
         raise SettingError(f"{path} extends itself: there is no end to it. Correct `extends`.")
     own = OmegaConf.load(path)
     parent = own.pop("extends", None) if isinstance(own, DictConfig) else None
+    if not isinstance(parent, str | None):
+        raise SettingError(f"{path}: extends: {parent} must name one file. That may extend another.")
     return [own] if parent is None else [*_family(path.parent / parent, (*children, path)), own]
 
 

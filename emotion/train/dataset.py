@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import audio, datadir, splits
 from ..datadir import DataError, Utterance, few, open_wav
+from ..decoder import NoSamples
 from ..hardware import sent
 from ..labels import OWN, Scheme
 from .config import Config
 
 log = logging.getLogger(__name__)
 
+IN_ORDER_SECONDS = 240.0   # of audio in a batch that is heard whole, padding included
 SILENT_POWER = 1e-9   # -90 dB of full scale, what the last of 16 bits makes; RAVDESS has speech at -63 dB
 
 
@@ -106,7 +108,9 @@ class Recordings(Dataset):
             waveform = self._read(utterance)
         except audio.NotFinite:
             return self.left_out["with NaN or infinite samples"].append(utterance.id)
-        if len(waveform) < shortest_seconds * self.sample_rate:
+        except NoSamples:
+            waveform = np.empty(0, np.float32)
+        if len(waveform) < max(1.0, shortest_seconds * self.sample_rate):
             return self.left_out[f"shorter than {shortest_seconds} s"].append(utterance.id)
         if waveform.var() < SILENT_POWER:   # not the power: a constant is no sound either
             return self.left_out["without sound"].append(utterance.id)
@@ -126,7 +130,8 @@ class Recordings(Dataset):
         return self._loader(buckets, Collate(longest))
 
     def in_order(self, batch_size: int, rank: int = 0, processes: int = 1) -> DataLoader:
-        """A loader of Batch without shuffling: from the shortest utterance to the longest.
+        """A loader of Batch without shuffling: from the shortest utterance to the longest, all of each; fewer together
+        where they are long.
 
         Of several processes each takes other batches, none takes none.
         Raises: ValueError where there are fewer utterances than processes.
@@ -138,7 +143,12 @@ class Recordings(Dataset):
             )
         order = np.argsort(self.num_samples, kind="stable").tolist()
         size = min(batch_size, len(order) // processes)
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        batches: list[list[int]] = []
+        for i in order:
+            padded_seconds = self.num_samples[i] * (1 + len(batches[-1]) if batches else 1) / self.sample_rate
+            if not batches or len(batches[-1]) == size or padded_seconds > IN_ORDER_SECONDS:
+                batches.append([])
+            batches[-1].append(i)
         return self._loader(batches[rank::processes], Collate())
 
     def _loader(self, batches: LengthBuckets | list[list[int]], collate: Collate) -> DataLoader:

@@ -75,7 +75,7 @@ def train(
             log.info("%s stands: training is done, skipped", model_path)
         return model_path
     place = processes.place(device)
-    with _quiet(processes.is_first):
+    with _quiet(processes.is_first), _alone(exp_dir, processes.is_first):
         train_set, valid_set = load(config, train_dir, valid_dir, fresh.scheme)
         ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
         heard = _heard(ancestors, train_set, valid_set)
@@ -87,29 +87,36 @@ def train(
             "init": source["init"], "teachers": source["teachers"],
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
-        with _alone(exp_dir, processes.is_first):
-            _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
-
-            targets: Callable[[], Any] | None = None
-            if teachers:
-                models = [ancestors[str(teacher)] for teacher in teachers]
-                targets = partial(taught, models, train_set, config, device)
-            system = System(fresh, config, train_set, valid_set, seed, targets)
-            epochs = _run(system, config, exp_dir, seed, place, processes)
-            if processes.is_first:
-                _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
+        _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
+        targets: Callable[[], Any] | None = None
+        if teachers:
+            models = [ancestors[str(teacher)] for teacher in teachers]
+            targets = partial(taught, models, train_set, config, device)
+        system = System(fresh, config, train_set, valid_set, seed, targets)
+        epochs = _run(system, config, exp_dir, seed, place, processes)
+        if processes.is_first:
+            _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
     return model_path
 
 
 @contextmanager
 def _alone(exp_dir: Path, is_first: bool) -> Iterator[None]:
-    """Raises: BusyError where another training is at work in the folder; of several processes the first asks."""
+    """The folder, which goes again where nothing comes into it.
+
+    Raises: BusyError where another training is at work there; of several processes the first asks.
+    """
     if not is_first:
         yield
         return
+    lock = exp_dir / ".lock"
     exp_dir.mkdir(parents=True, exist_ok=True)
-    with files.alone(exp_dir / ".lock"):
-        yield
+    with files.alone(lock):
+        try:
+            yield
+        finally:
+            if list(exp_dir.iterdir()) == [lock]:
+                lock.unlink()
+                exp_dir.rmdir()
 
 
 def _keep(fresh: Checkpoint, system: System, epochs: Epochs, model_path: Path) -> None:
@@ -195,7 +202,7 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
         if teacher.labels != classes:
             raise settings.SettingError(
                 f"a teacher answers {', '.join(teacher.labels)}, the settings ask for {', '.join(classes)}: one cannot "
-                f"teach the other. Give teachers of scheme {config.scheme}."
+                f"teach the other. Give teachers of these classes, or set scheme={teacher.scheme.name}."
             )
         answers.append(torch.from_numpy(posteriors(train_set.utterances, Analyzer(teacher, device)).probabilities))
     mean = softened(torch.stack(answers).mean(0), config.fit.teacher_temperature)

@@ -314,3 +314,9 @@ def test_parts_of_a_table_are_one_fold_of_the_speakers_that_are_there(tmp_path, 
     (tmp_path / "spk2part").write_text("s00 train\ns01 train\ns02 test\n")
     with pytest.raises(SystemExit, match="leaves 0 speakers to validate and 1 to test"):
         folds.main(words)
+    (tmp_path / "spk2part").write_text("s00 dev\ns01 valid\n")
+    with pytest.raises(SystemExit, match="does not say train, valid or test of s00, s02"):
+        folds.main(words)
+    (tmp_path / "spk2part").write_text("s00 train\ns01 valid\ns02 test\n")
+    with pytest.raises(SystemExit, match="No such file"):
+        folds.main([words[0], str(tmp_path / "none" / "a.yaml"), *words[2:]])

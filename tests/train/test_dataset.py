@@ -9,6 +9,7 @@ from emotion import audio, labels
 from emotion.audio import AudioError
 from emotion.datadir import DataError, Utterance
 from emotion.labels import LabelError
+from emotion.train import dataset
 from emotion.train.dataset import Collate, LengthBuckets, Recordings, some_of_each
 
 RATE = 16_000
@@ -124,6 +125,13 @@ def test_a_batch_holds_waveforms_lengths_targets_and_positions(utterances):
         assert np.array_equal(row[:length], audio.read(utterances[position].wav)) and not row[length:].any()
 
 
+def test_long_utterances_are_heard_few_at_a_time(utterances, monkeypatch):
+    monkeypatch.setattr(dataset, "IN_ORDER_SECONDS", 1200 / recordings(utterances).sample_rate)   # 100 to 700 samples
+    batches = list(recordings(utterances).in_order(batch_size=4))
+    assert [batch.num_samples.tolist() for batch in batches] == [
+        [100, 200, 300], [400, 500], [600], [700]]
+
+
 def test_speakers_and_classes_are_counted(utterances):
     recorded = recordings(utterances)
     assert recorded.speakers == ("s0", "s1") and len(recorded) == 7
@@ -213,6 +221,7 @@ def worthless(tmp_path):
     for name, waveform, reason in (
         ("nan", np.where(np.arange(700) == 350, np.nan, noise), "with NaN or infinite samples"),
         ("inf", np.where(np.arange(700) == 0, np.inf, noise), "with NaN or infinite samples"),
+        ("empty", np.empty(0), "shorter than 0.00625 s"),
         ("zeros", np.zeros(700), "without sound"), ("constant", np.full(700, 0.25), "without sound"),
         ("last-bit", bit / 2 * np.sign(noise), "without sound"), ("short", noise[:99], "shorter than 0.00625 s"),
     ):
@@ -228,7 +237,7 @@ def test_what_teaches_nothing_is_left_out_named_and_counted(utterances, worthles
     recorded = Recordings(mixed, SCHEME, RATE, room, shortest_seconds=100 / RATE)   # the shortest good one has 100
     assert recorded.left_out == {reason: [u.id for u in found] for reason, found in worthless.items()}
     assert recorded.told_left_out == (
-        "1 shorter than 0.00625 s (s0-short); 2 with NaN or infinite samples (s0-inf, s0-nan); "
+        "2 shorter than 0.00625 s (s0-empty, s0-short); 2 with NaN or infinite samples (s0-inf, s0-nan); "
         "3 without sound (s0-constant, s0-last-bit, s0-zeros)")
     plain = recordings(utterances)
     assert plain.left_out == {} and plain.told_left_out == ""

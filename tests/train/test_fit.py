@@ -408,7 +408,7 @@ def test_a_teacher_of_other_classes_is_refused(train, tmp_path, parent):
                              model=checkpoint.build("serial", to_plain(parent[1].model.config),
                                                     parent[1].frontend.config, labels.scheme("mini5")).model),
                      tmp_path / "teacher.safetensors")
-    with pytest.raises(SettingError, match="Give teachers of scheme own"):
+    with pytest.raises(SettingError, match="Give teachers of these classes, or set scheme="):
         train(tmp_path / "exp", teachers=[tmp_path / "teacher.safetensors"])
 
 
