@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from librosa import mel_frequencies
+from signals import RATE, click, decibels, power, tones, whole
 
 from emotion.settings import SettingError
 from emotion.train import augment
 from emotion.train.augment import AugmentConfig
 
 OFF = AugmentConfig(gain_db=0, noise_probability=0, speeds=(1.0,), time_masks=0, band_masks=0)
-RATE = 16_000
 WAVEFORM_EFFECTS = {
     "speeds": {"speeds": (0.9,)}, "shift": {"shift_seconds": 0.1}, "room": {"room_probability": 1.0},
     "tilt": {"tilt_db": 12.0}, "noise": {"noise_probability": 1.0}, "tone": {"tone_probability": 1.0},
@@ -26,23 +26,6 @@ ALL = {name: value for effect in (WAVEFORM_EFFECTS | SPECTROGRAM_EFFECTS).values
 
 def only(**settings):
     return dataclasses.replace(OFF, **settings)
-
-
-def tones(frequency, seconds=0.5, count=1):
-    times = torch.arange(round(seconds * RATE)) / RATE
-    return (0.3 * torch.sin(2 * torch.pi * frequency * times)).repeat(count, 1)
-
-
-def whole(batch):
-    return torch.full((len(batch),), batch.shape[1])
-
-
-def decibels(ratio):
-    return 10 * torch.log10(ratio)
-
-
-def power(batch):
-    return batch.double().square().mean(-1)
 
 
 def corners(bands):
@@ -78,12 +61,6 @@ def test_that_share_of_the_utterances_is_changed(effect, share):
     changed, _ = augment.waveforms(speech, whole(speech), only(**{f"{effect}_probability": share}))
     rows = (changed != speech).any(1)
     assert rows.float().mean().item() == pytest.approx(share, abs=4 * (share * (1 - share) / 400) ** 0.5)
-
-
-def click(at, seconds=1.0, count=1):
-    batch = torch.zeros(count, round(seconds * RATE))
-    batch[:, at] = 0.5
-    return batch
 
 
 def test_every_utterance_stands_in_a_room_of_its_own():

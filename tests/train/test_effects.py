@@ -1,26 +1,8 @@
 import pytest
 import torch
+from signals import RATE, click, decibels, power, tones, whole
 
 from emotion.train import effects
-
-RATE = 16_000
-
-
-def tones(frequency, seconds=0.5, count=1):
-    times = torch.arange(round(seconds * RATE)) / RATE
-    return (0.3 * torch.sin(2 * torch.pi * frequency * times)).repeat(count, 1)
-
-
-def whole(batch):
-    return torch.full((len(batch),), batch.shape[1])
-
-
-def decibels(ratio):
-    return 10 * torch.log10(ratio)
-
-
-def power(batch):
-    return batch.double().square().mean(-1)
 
 
 def level_at(batch, frequency):
@@ -28,12 +10,6 @@ def level_at(batch, frequency):
     times = torch.arange(batch.shape[1], dtype=torch.float64) / RATE
     wave = torch.exp(2j * torch.pi * frequency * times)
     return 2 * (batch.double() * wave).mean(1).abs().square()
-
-
-def click(at, seconds=1.0, count=1):
-    batch = torch.zeros(count, round(seconds * RATE))
-    batch[:, at] = 0.5
-    return batch
 
 
 @pytest.mark.parametrize("decibel", [-12.0, 0.0, 20.0])
