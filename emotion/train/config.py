@@ -119,15 +119,15 @@ class Config:
 
 
 def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
-    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING; no
-    second task of its own, for which the data may tell nothing.
+    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING; without
+    the speaker's sex as a second task.
 
     overrides: as for `read`, such as scheme=basic7.   Raises: as `read` does.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    options = {key: value for key, value in checkpoint.options(model).items() if key not in ("sex_head", "dimensions")}
+    options = {**checkpoint.options(model), "sex_head": False}
     settings = {
         "scheme": OWN, "model": {"name": model.name, **options},
         "frontend": to_plain(model.frontend.config), "fit": FINE_TUNING,

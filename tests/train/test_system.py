@@ -7,7 +7,7 @@ import torch
 
 from emotion import checkpoint, datadir, labels
 from emotion.features import Frontend, FrontendConfig
-from emotion.train import augment, effects, system
+from emotion.train import augment, config, effects, system
 from emotion.train.dataset import Recordings
 from emotion.train.system import System
 
@@ -102,6 +102,7 @@ def test_the_sex_of_the_speaker_is_learnt_where_it_is_asked_for(corpus, train, q
         quick, model={**quick.model, "sex_head": True}, fit=replace(quick.fit, sex_weight=0.5, max_epochs=1))
     model, learned = train(tmp_path / "exp", settings, data=tmp_path)
     assert model.model.head.sex.weight.shape == (2, 16) and np.isfinite(learned[0]["train_loss"])
+    assert not config.like(model).model["sex_head"]   # who goes on from it need not know the sex of anybody
     with pytest.raises(ValueError, match="sex of a, b, c is not known.*Add spk2gender"):
         train(tmp_path / "other", settings, data=corpus)
 
