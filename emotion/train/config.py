@@ -119,8 +119,8 @@ class Config:
 
 
 def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
-    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING; without
-    the speaker's sex as a second task.
+    """Settings to go on from a model with data and emotions of one's own: its network and features, FINE_TUNING; the
+    speaker's sex is no second task.
 
     overrides: as for `read`, such as scheme=basic7.   Raises: as `read` does.
     """
