@@ -14,6 +14,7 @@ Dimensions, arousal and the like, are in .csv, .parquet, .jsonl and Kaldi's utt2
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -179,6 +180,13 @@ def turns_of(path: str | os.PathLike, recordings: Sequence[str | os.PathLike]) -
         for recording in called:
             turns[recording] += spans
     return dict(turns)
+
+
+def turns_digest(path: str | os.PathLike) -> str:
+    """Sixteen hex digits that change with who speaks when, by what `read_spans` finds."""
+    told = sorted((name, span.start_seconds, span.end_seconds, span.speaker or "")
+                  for name, spans in read_spans(path).items() for span in spans)
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _check_there(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 import time
@@ -137,7 +136,7 @@ def _tabled(
     decided = {name: given for name in ("channels", "turns", "baseline", "enroll", "precision")
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
     voices = [options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
-    contents = [_digest(formats.read_spans(options.turns))] if options.turns else []
+    contents = [formats.turns_digest(options.turns)] if options.turns else []
     if contents := contents + [scores.content(voice) for voice in voices if voice]:
         decided["contents"] = contents
     with scores.growing(
@@ -169,12 +168,6 @@ def _tabled(
             print(f"{options.output}: {told}", file=sys.stderr)
             raise
         return table.failed, kept
-
-
-def _digest(spans: Turns) -> str:
-    """Sixteen hex digits of who speaks when in which recording."""
-    told = [(name, [(s.start_seconds, s.end_seconds, s.speaker) for s in spans[name]]) for name in sorted(spans)]
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _told(options: argparse.Namespace, answers: Iterable, show: bool) -> tuple[list[tuple[str, str]], list]:

@@ -86,7 +86,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "serve.hearing": "analyzer audio features serve.picture serve.worker timeline windows",
     "serve.schema": "formats page serve.picture timeline",
     "serve.app": "emotion analyzer audio formats labels page serve.gate serve.hearing serve.limits serve.schema "
-    "serve.worker",
+    "serve.worker timeline",
     "serve": "analyzer serve.app serve.limits serve.worker",
     "cli.arguments": "",
     "cli.score": "cli.arguments scoring",

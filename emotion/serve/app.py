@@ -25,6 +25,7 @@ from ..analyzer import Analyzer
 from ..audio import AudioError
 from ..formats import FormatError
 from ..labels import tell_apart
+from ..timeline import Timeline
 from . import schema
 from .gate import Gate
 from .hearing import Hearing, TooMuch, Upload, in_thread
@@ -101,16 +102,22 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
     @api.post("/convert", response_class=Response, response_description="the file", openapi_extra=ANALYSIS_AS_BODY)
     async def convert(request: Request, format: FileFormat) -> Response:
         """The segments of an analysis, as /analyze gave it, in another format."""
-        try:   # to read a long one takes its time, in which FastAPI would answer nobody else
-            answers = await in_thread(schema.timelines, await request.body())
+        try:
+            answers = await _sent_back(request)
         except ClientDisconnect:
             return Response(status_code=GONE)
-        except ValidationError as error:
-            told = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
-            raise RequestValidationError(told) from None
         return _download(await in_thread(schema.file, answers, format), answers[0].name if answers else "", format)
 
     return gate
+
+
+async def _sent_back(request: Request) -> list[Timeline]:
+    """The answers of an Analysis. To read a long one takes its time, in which FastAPI would answer nobody else."""
+    try:
+        return await in_thread(schema.timelines, await request.body())
+    except ValidationError as error:
+        told = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(told) from None
 
 
 async def _unless_gone(request: Request, work: Coroutine) -> Any:
