@@ -286,7 +286,7 @@ def evaluate(
     With other speeds (test-time averaging) the tables are called posteriors_speeds.csv and so on.
     own_statistics: see `with_statistics_of`; the tables are then called posteriors_own.csv and so on.
     Raises DataError where the model has heard a speaker in training or validation, unless allowed; and where the folder
-    holds the scores of other data.
+    holds the scores of other data or speeds.
     """
     model = checkpoint.read(exp_dir)
     if out is None and checkpoint.located(exp_dir).parent != Path(exp_dir):
@@ -301,18 +301,9 @@ def evaluate(
     }
     if not allow_heard:
         refuse_heard(utterances, (*model.train_speakers, *model.valid_speakers))
-    scores: dict = _told(done) if done.exists() else {}
-    if scores:
-        tables = [out / f"posteriors{kind}.csv", *([out / f"{TABLE}{kind}.csv"] if "dimensions" in scores else [])]
-        same = {**source, "data": scores.get("data")}.items() <= scores.items()
-        if same and all(table.exists() for table in tables):
-            log.info("%s stands: evaluation is done, skipped", done)
-            return scores
-        if not same and os.path.realpath(str(scores.get("data"))) != os.path.realpath(directory):
-            raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
-        if scores.get("speeds", source["speeds"]) != source["speeds"]:
-            raise DataError(f"{done} tells of speeds {scores['speeds']}: it would be lost. Give another folder (--out "
-                            "DIR).")
+    if standing := _standing(done, kind, source):
+        log.info("%s stands: evaluation is done, skipped", done)
+        return standing
     out.mkdir(parents=True, exist_ok=True)
     if own_statistics:
         model = with_statistics_of(utterances, model)
@@ -335,6 +326,26 @@ def evaluate(
     for line in told(scores):
         log.info("%s: %s", out, line)
     return scores
+
+
+def _standing(done: Path, kind: str, source: dict) -> dict:
+    """The scores of this source that are there with all their tables; {} where it is to be done.
+
+    Raises: DataError where they are of other data or other speeds, and would be lost.
+    """
+    scores = _told(done) if done.exists() else {}
+    if not scores:
+        return {}
+    tables = [f"posteriors{kind}.csv", *([f"{TABLE}{kind}.csv"] if "dimensions" in scores else [])]
+    same = {**source, "data": scores.get("data")}.items() <= scores.items()
+    if same and all(done.with_name(table).exists() for table in tables):
+        return scores
+    if not same and os.path.realpath(str(scores.get("data"))) != os.path.realpath(source["data"]):
+        raise DataError(f"{done} tells of {scores.get('data')}: it would be lost. Give another folder (--out DIR).")
+    if scores.get("speeds", source["speeds"]) != source["speeds"]:
+        raise DataError(f"{done} tells of speeds {scores['speeds']}: it would be lost. Give another folder "
+                        "(--out DIR).")
+    return {}
 
 
 def with_statistics_of(utterances: Sequence[Utterance], model: checkpoint.Checkpoint) -> checkpoint.Checkpoint:

@@ -368,6 +368,10 @@ def test_test_time_averaging_is_the_mean_over_speeds_in_tables_of_its_own(experi
     mean = Posteriors.read(experiment / "posteriors_speeds.csv").probabilities
     assert mean == pytest.approx(np.mean(single, axis=0), abs=1e-5)
     assert scores["speeds"] == [0.8, 1.0, 1.25] and not (experiment / "posteriors.csv").exists()
+    before = (experiment / "posteriors_speeds.csv").read_bytes()
+    with pytest.raises(DataError, match=r"tells of speeds \[0.8, 1.0, 1.25\]: it would be lost.*--out"):
+        evaluate.evaluate(experiment, directory, "cpu", speeds=(0.5, 2.0))
+    assert (experiment / "posteriors_speeds.csv").read_bytes() == before
 
 
 def test_a_recording_played_faster_is_shorter_and_higher(tiny, tmp_path):

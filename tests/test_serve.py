@@ -475,6 +475,25 @@ def test_what_is_no_analysis_is_not_converted(server, voice, tmp_path, change):
     assert refused.status_code == 422 and isinstance(refused.json()["detail"], str)
 
 
+def test_who_goes_while_sending_an_analysis_is_no_failure(analyzer):
+    said, come = [], iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(come)
+
+    async def send(message):
+        said.append(message)
+
+    worker = Worker(analyzer)
+    scope = {"type": "http", "method": "POST", "path": "/convert", "query_string": b"format=csv", "http_version": "1.1",
+             "scheme": "http", "headers": [(b"content-type", b"application/json")]}
+    try:
+        asyncio.run(build(worker, "tiny")(scope, receive, send))   # nothing is raised
+    finally:
+        worker.close()
+    assert said[0]["status"] == 499
+
+
 def ask_raw(client, content: bytes) -> bytes:
     """What a server says to bytes that are no whole request, before it hangs up."""
     said = b""

@@ -66,7 +66,7 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
         responses={status: {"model": Error, "description": text} for status, text in REFUSALS.items()},
     )
     gate = Gate(api, limits, host)
-    for kind in (*STATUS, RequestValidationError):
+    for kind in (*STATUS, RequestValidationError, ClientDisconnect):
         api.add_exception_handler(kind, _refuse)
     api.add_exception_handler(Exception, _fail)
 
@@ -102,10 +102,7 @@ def build(worker: Worker, model_name: str, limits: Limits = Limits(), host: str 
     @api.post("/convert", response_class=Response, response_description="the file", openapi_extra=ANALYSIS_AS_BODY)
     async def convert(request: Request, format: FileFormat) -> Response:
         """The segments of an analysis, as /analyze gave it, in another format."""
-        try:
-            answers = await _sent_back(request)
-        except ClientDisconnect:
-            return Response(status_code=GONE)
+        answers = await _sent_back(request)
         return _download(await in_thread(schema.file, answers, format), answers[0].name if answers else "", format)
 
     return gate
@@ -137,8 +134,10 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _refuse(_: Request, error: Exception) -> JSONResponse:
+def _refuse(_: Request, error: Exception) -> Response:
     """An error as {"detail": ...}, in its own words: they tell what was given, what is allowed and what to do."""
+    if isinstance(error, ClientDisconnect):   # while it was sending: nobody reads why
+        return Response(status_code=GONE)
     if isinstance(error, RequestValidationError):
         told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
         return JSONResponse({"detail": f"{told}. See /openapi.json."}, 422)
