@@ -40,7 +40,10 @@ def strided(lengths: Tensor, stride: int) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Convolution, batch norm and, if asked, ReLU. The stride shortens frames and bands by (time, frequency)."""
+    """Convolution, batch norm and, if asked, ReLU. The stride shortens frames and bands by (time, frequency).
+
+    Without the ReLU it leaves the padding as it comes: whoever adds something to its maps clears the sum.
+    """
 
     norm: nn.BatchNorm2d | nn.Identity   # Identity once it is folded
 
@@ -57,7 +60,7 @@ class Conv(nn.Module):
         """Shape: (batch, inputs, frames, bands), (batch,) -> (batch, outputs, frames / s, bands / s), (batch,)."""
         maps = self.norm(self.conv(maps))
         lengths = strided(lengths, self.stride[0])
-        return clear(maps.relu() if self.relu else maps, lengths), lengths
+        return clear(maps.relu(), lengths) if self.relu else maps, lengths
 
     def fold(self) -> None:
         """Multiply the batch norm into the convolution, which cannot be trained then."""
@@ -119,10 +122,13 @@ class ResidualBlock(nn.Module):
         for layer in self.layers:
             maps, _ = layer(maps, lengths)
         if self.se is not None:
-            maps = self.se(maps, lengths)
-        maps = (maps + around).relu()  # never below 0: zeros in the padding cannot win the maximum
-        maps = nn.functional.max_pool2d(maps, self.pool, ceil_mode=True)
-        return self.dropout(maps), strided(lengths, self.pool[0])
+            maps = self.se(clear(maps, lengths), lengths)
+        maps = maps + around
+        if self.pool[0] > 1:
+            maps = clear(maps, lengths)   # padding beside the last frame must not win the maximum; a zero is as ReLU's
+        maps = nn.functional.max_pool2d(maps, self.pool, ceil_mode=True).relu()   # less work than before the pooling
+        lengths = strided(lengths, self.pool[0])
+        return self.dropout(clear(maps, lengths)), lengths
 
 
 def folded(model: Model) -> Model:

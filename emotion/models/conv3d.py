@@ -88,8 +88,9 @@ class _Volume(nn.Module):
 
     def forward(self, patches: Tensor, lengths: Tensor) -> Tensor:
         """Shape: (batch, inputs, patches, bands, time), (batch,) -> (batch, outputs, patches, bands / 2, time / 2)."""
-        maps = self.norm(self.conv(patches)).relu()
-        maps = maps * mask(lengths, maps.shape[2])[:, None, :, None, None].to(maps.dtype)
+        maps = self.norm(self.conv(patches))
+        inside = mask(lengths, maps.shape[2])[:, None, :, None, None].to(maps.dtype)
         if self.se is not None:
-            maps = self.se(maps.flatten(3), lengths).view_as(maps)
-        return self.dropout(nn.functional.max_pool3d(maps, (1, 2, 2), ceil_mode=True))
+            maps = self.se((maps.relu() * inside).flatten(3), lengths).view_as(maps)
+        maps = nn.functional.max_pool3d(maps, (1, 2, 2), ceil_mode=True).relu()   # a quarter of what it was before
+        return self.dropout(maps * inside)
