@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -101,3 +102,11 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
         if not (os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path))):
             raise BusyError(f"another run has just finished with {path}. Start again to see what is left.")
         yield
+
+
+def content(path: str | os.PathLike) -> str:
+    """Sixteen hex digits of what a file holds, or all files below a folder. Raises: FileNotFoundError for neither."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]:
+        digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from . import audio, datadir, formats, live, scores
+from . import audio, datadir, earlier, files, formats, live, scores
 from .analyzer import PRECISIONS, Analyzer, FileError
 from .decoder import check_file, printable
 from .flow import available_cores
@@ -36,7 +36,7 @@ def score(options: argparse.Namespace) -> int:
         scores.check_path(options.output)
     written = False
     if options.timelines:
-        written = bool(options.output) and scores.made_beside(options.output, options.timelines)
+        written = bool(options.output) and earlier.made_beside(options.output, options.timelines)
         _check_timelines(options, paths, written)
     spans = formats.turns_of(options.turns, paths) if options.turns else None
     voices = _voices(options)
@@ -54,7 +54,7 @@ def score(options: argparse.Namespace) -> int:
     if kept:
         formats.write(kept, options.timelines, written)   # the table has its name by now, whatever cannot be held
         if options.output:
-            scores.note_beside(options.output, options.timelines)
+            earlier.note_beside(options.output, options.timelines)
     if failed and is_one:
         name, reason = failed[0]
         raise ValueError(f"{printable(name)}: {reason}")
@@ -137,11 +137,11 @@ def _tabled(
                if (given := getattr(options, name)) and given not in ("mix", PRECISIONS[0])}
     voices = [options.baseline, *(voice.partition("=")[2] for voice in options.enroll)]
     contents = [formats.turns_digest(options.turns)] if options.turns else []
-    if contents := contents + [scores.content(voice) for voice in voices if voice]:
+    if contents := contents + [files.content(voice) for voice in voices if voice]:
         decided["contents"] = contents
     with scores.growing(
         options.output, analyzer, paths, decided, beside=options.timelines,
-        overwrite=options.overwrite or _is_pipe(options) and scores.holds_only(options.output, "-"),
+        overwrite=options.overwrite or _is_pipe(options) and earlier.holds_only(options.output, "-"),
     ) as table:
         if table.done == len(paths):
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion import scores
+from emotion import earlier, scores
 from emotion.analyzer import Analyzer, FileError, WindowConfig
 from emotion.calibration import Calibration
 from emotion.settings import to_plain
@@ -132,7 +132,7 @@ def test_what_has_come_since_a_table_was_stopped_follows_what_it_has(analyzer, t
             table.add(item)
         table.settle(3)
         raise KeyboardInterrupt
-    with pytest.raises(scores.TableError, match="of the 3 here they are not all"):
+    with pytest.raises(earlier.TableError, match="of the 3 here they are not all"):
         write(ANSWERS, tmp_path / f"b.{name}", analyzer, NAMES[1:])
 
 
@@ -291,7 +291,7 @@ def test_another_way_of_asking_or_other_recordings_are_refused(analyzer, tmp_pat
     path = tmp_path / "scores.csv"
     stopped_after(2, path, analyzer, finished)
     before = {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}
-    with pytest.raises(scores.TableError, match=f"{why}.*--overwrite"):
+    with pytest.raises(earlier.TableError, match=f"{why}.*--overwrite"):
         write(ANSWERS, path, analyzer, names, **further)
     assert before == {name: (tmp_path / name).read_bytes() for name in names_of(tmp_path)}
     write(ANSWERS, path, analyzer, overwrite=True)
@@ -314,7 +314,7 @@ def test_another_model_is_refused(analyzer, tmp_path, finished):
     stopped_after(2, tmp_path / "scores.csv", analyzer, finished)
     other = Analyzer(analyzer.checkpoint.with_calibration(Calibration(utterance=2.0)), "cpu",
                      windows=analyzer.windows, segments=analyzer.segments)
-    with (pytest.raises(scores.TableError, match=f"by the model {analyzer.fingerprint}.*{other.fingerprint}"),
+    with (pytest.raises(earlier.TableError, match=f"by the model {analyzer.fingerprint}.*{other.fingerprint}"),
           scores.growing(tmp_path / "scores.csv", other, NAMES)):
         pass
 
@@ -339,7 +339,7 @@ def test_a_recording_that_changed_is_answered_again(analyzer, tmp_path):
 
 def test_a_table_that_nothing_tells_of_is_not_overwritten(analyzer, tmp_path):
     (tmp_path / "scores.csv").write_text("somebody's")
-    with pytest.raises(scores.TableError, match="nothing tells which model made it"):
+    with pytest.raises(earlier.TableError, match="nothing tells which model made it"):
         write(ANSWERS, tmp_path / "scores.csv", analyzer)
     assert (tmp_path / "scores.csv").read_text() == "somebody's"
 

@@ -25,7 +25,7 @@ from emotion import datadir, metrics, splits
 from emotion.calibration import fit_temperature
 from emotion.datadir import Utterance
 from emotion.evaluate import POSTERIORS, Posteriors
-from emotion.scores import content
+from emotion.files import content
 
 COMPLEXITIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 PARTS = ("train", "valid", "test")
