@@ -164,9 +164,15 @@ def _agreed(folder: Path, analyzer: Analyzer, model: Path) -> Path:
     """The model beside its parts, where all machines find it. Raises: ValueError where another one has begun."""
     meta = {"model": analyzer.fingerprint, "labels": list(analyzer.labels)}
     path, kept = folder / META, folder / f"{MODEL}{model.suffix}"
-    if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))["model"]) != meta["model"]:
-        raise ValueError(f"{folder} holds scores of the model {other}, and this one is {meta['model']}: the table "
-                         "would mix both. Give another folder.")
+    if path.exists():
+        try:
+            other = json.loads(path.read_text(encoding="utf-8"))["model"]
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(f"{path} is damaged, and nothing else tells which model made the parts there. Give "
+                             "another folder; or remove that file, if you know that it was this model.") from None
+        if other != meta["model"]:
+            raise ValueError(f"{folder} holds scores of the model {other}, and this one is {meta['model']}: the table "
+                             "would mix both. Give another folder.")
     with files.renamed(kept) as aside:
         shutil.copyfile(model, aside)
     if not path.exists():

@@ -52,7 +52,7 @@ class Engine:
         self.dimensions = checkpoint.dimensions
         self.unknown_below = checkpoint.calibration.unknown_below
         self.step_samples = reach.hop * settings.hop_samples
-        self.first_step_seconds = reach.centre * settings.hop_samples / settings.sample_rate
+        self.first_step_seconds = reach.centre * settings.frame_seconds
 
     @property
     def fingerprint(self) -> str:

@@ -226,7 +226,7 @@ def calibrate(
         log.info("%s is calibrated (temperature %.2f), once and for all: skipped", path, model.calibration.utterance)
         return model.calibration
     utterances = datadir.read(directory)
-    refuse_heard(utterances, model.train_speakers, "trained on")
+    refuse_heard(utterances, model.train_speakers, "trained on", "Give other speakers.")
     targets = np.array(model.scheme.indices(u.emotion for u in utterances))
     if len(targets) < ENOUGH and not is_fitted:
         log.warning("%d validation utterances are few to fit temperatures on: take with care how sure the answers are",
@@ -374,13 +374,14 @@ def _strict(value: Any) -> Any:
 
 def refuse_heard(
     utterances: Sequence[Utterance], speakers: Sequence[str], how: str = "trained or validated on",
+    remedy: str = "Give other speakers, or --allow-heard.",
 ) -> None:
     """Raises DataError where some of the utterances are of those speakers; warns where names are alike."""
     names = {u.speaker for u in utterances}
     if shared := names & set(speakers):
         raise DataError(
             f"the model was {how} the speakers {datadir.few(shared)}: scores on them would say nothing about voices it "
-            "never heard. Give other speakers."
+            f"never heard. {remedy}"
         )
     if alike := {name: known for name in names for known in speakers if len(name) > 1 and known.endswith(name)}:
         log.warning("the model was %s %s: if these are your %s, the scores say nothing about voices it never heard",

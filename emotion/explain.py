@@ -122,7 +122,6 @@ def explain(
     calibration = analyzer.checkpoint.calibration
     reach, attends = analyzer.checkpoint.model.reach, analyzer.checkpoint.model.config.pooling == "attention"
     settings = analyzer.checkpoint.frontend.config
-    hop_seconds = settings.hop_samples / settings.sample_rate
     steps = np.arange(int(output.step_lengths[0]))
     return Explanation(
         name=timeline.name,
@@ -135,9 +134,9 @@ def explain(
         baseline=_numpy(baseline),
         baseline_confidence=float(calibration.apply_utterance(without.logits)[0, index]),
         relevance=_numpy(relevance),
-        frame_times=span.start_seconds + hop_seconds * np.arange(len(mel)),
+        frame_times=span.start_seconds + settings.frame_seconds * np.arange(len(mel)),
         band_hz=_centres(settings.low_hz, settings.high_hz, settings.num_bands),
-        step_times=span.start_seconds + hop_seconds * (reach.centre + reach.hop * steps),
+        step_times=span.start_seconds + settings.frame_seconds * (reach.centre + reach.hop * steps),
         step_probabilities=_numpy(calibration.apply_steps(output.step_logits)[0]),
         attention=_numpy(output.weights[0]) if attends else None,
         prosody=None if prosody is None else _numpy(prosody),

@@ -175,7 +175,7 @@ def _header(checkpoint: Checkpoint, precision: str) -> dict:
         **({"dimensions": list(checkpoint.dimensions)} if checkpoint.dimensions else {}),
         "sample_rate": settings.sample_rate,
         "step_samples": reach.hop * settings.hop_samples,
-        "first_step_seconds": reach.centre * settings.hop_samples / settings.sample_rate,
+        "first_step_seconds": reach.centre * settings.frame_seconds,
         "chunk_seconds": CHUNK_SECONDS,
         "calibration": to_plain(checkpoint.calibration),
         "precision": precision,

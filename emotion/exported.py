@@ -53,7 +53,13 @@ class Exported:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if "emotion" not in metadata:
             raise ValueError(f"{path} is an ONNX file of another program. Give one that `emotion export` wrote.")
-        header = json.loads(metadata["emotion"])
+        try:
+            self._take(json.loads(metadata["emotion"]), path)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error!r}. Copy or export it again.") from error
+
+    def _take(self, header: dict, path: str | os.PathLike) -> None:
+        """What the file tells of itself."""
         if header["format"] != FORMAT:
             remedy = "Export it again." if header["format"] < FORMAT else "Install a newer emotion."
             raise ValueError(f"{path} has format {header['format']}, this version of emotion reads {FORMAT}. {remedy}")

@@ -74,6 +74,11 @@ class FrontendConfig:
         return round(self.hop_seconds * self.sample_rate)
 
     @property
+    def frame_seconds(self) -> float:
+        """From one frame to the next: hop_seconds in whole samples."""
+        return self.hop_samples / self.sample_rate
+
+    @property
     def num_channels(self) -> int:
         return 3 if self.deltas else 1
 

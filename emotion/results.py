@@ -7,12 +7,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from . import metrics
-from .datadir import DataError
+from . import metrics, settings
+from .datadir import DataError, few
 from .evaluate import POSTERIORS, Posteriors, caveats
 from .ratings import Ratings
 
@@ -22,7 +22,6 @@ CAVEATS = {
                     "with its like alone.",
     "heard": "Heard: of speakers of the training, so it says nothing of new voices.",
 }
-FREE = ("memory_gigabytes", "cuda_graphs")   # settings that change how a training is computed, not what
 T = TypeVar("T")
 Answers = tuple[Posteriors, Ratings | None]   # of one model to its test speakers
 
@@ -130,13 +129,16 @@ def _refuse_other(root: Path, seeds: Mapping[int, Mapping[int, Answers]]) -> Non
 
 def _refuse_other_settings(configs: Sequence[Path]) -> None:
     """Raises: DataError where trainings that count as one experiment were not, as far as their settings are there."""
-    told = {path: {line for line in path.read_text(encoding="utf-8").splitlines()
-                   if line.partition(":")[0].strip() not in FREE} for path in configs if path.exists()}
-    for path, settings in told.items():
-        first = next(iter(told))
-        if differing := sorted(line.strip() for line in settings ^ told[first]):
-            raise DataError(f"{path} was trained with other settings than {first} ({'; '.join(differing[:6])}): their "
-                            "mean would be of two experiments. Give each a folder of its own, by another --conf.")
+    from omegaconf import OmegaConf
+
+    there = [path for path in configs if path.exists()]
+    plain: list[Any] = [OmegaConf.to_container(OmegaConf.load(path)) for path in there]
+    known = list(map(settings.flat, plain))
+    for path, own in zip(there, known):
+        if differing := sorted(name for name in (own.keys() | known[0]) - settings.COMPUTING
+                               if own.get(name) != known[0].get(name)):
+            raise DataError(f"{path} was trained with other settings than {there[0]} ({few(differing)}): their mean "
+                            "would be of two experiments. Give each a folder of its own, by another --conf.")
 
 
 def _read(path: Path) -> Answers:

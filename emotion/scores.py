@@ -106,6 +106,11 @@ class Table:
         """The recordings that are not done."""
         return self.names[self.done :]
 
+    @property
+    def num_with_rows(self) -> int:
+        """How many are done, or have rows of an earlier table."""
+        return self.done + sum(os.fspath(name) in self.kept for name in self.ahead)
+
     def without_rows(self, names: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
         """Those of the next recordings that are to be answered; the others get the rows they had."""
         names = list(names)

@@ -147,9 +147,9 @@ def _tabled(
             print(f"{options.output} is whole: {table.done} recordings, by this model. --overwrite scores them again.",
                   file=sys.stderr)
             return table.failed, []
-        known = sum(os.fspath(path) in table.kept for path in table.ahead)
-        if table.done or known:
-            print(f"{options.output}: going on after {table.done + known} of {len(paths)} recordings", file=sys.stderr)
+        known = table.num_with_rows
+        if known:
+            print(f"{options.output}: going on after {known} of {len(paths)} recordings", file=sys.stderr)
 
         def settled() -> Iterator:
             for chunk in scores.chunks(table.ahead):
@@ -159,12 +159,12 @@ def _tabled(
                 table.settle(table.done + len(chunk))
 
         try:
-            _, kept = _told(options, _followed(settled(), len(paths), table.done + known), show=False)
+            _, kept = _told(options, _followed(settled(), len(paths), known), show=False)
         except KeyboardInterrupt:
             if options.timelines:
                 told = "with --timelines the same command begins anew"
             else:
-                told = f"the same command goes on after {table.done + known} of {len(paths)} recordings"
+                told = f"the same command goes on after {table.num_with_rows} of {len(paths)} recordings"
             print(f"{options.output}: {told}", file=sys.stderr)
             raise
         return table.failed, kept

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+COMPUTING = frozenset({"fit.memory_gigabytes", "fit.cuda_graphs"})   # change how a training is computed, not what
 
 
 class SettingError(ValueError):
@@ -29,6 +30,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def flat(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested settings by names such as fit.clip."""
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        found |= flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found
 
 
 def from_plain(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:

@@ -96,7 +96,7 @@ class Timeline:
             "entropy": self.entropy,
             "flags": list(self.flags),
             "duration_seconds": self.duration_seconds,
-            **({"dimensions": self.dimensions} if self.dimensions else {}),
+            **({"dimensions": dict(self.dimensions)} if self.dimensions else {}),
             "probabilities": dict(zip(self.labels, self.probabilities.tolist())),
             "segments": [self._plain(segment) for segment in self.segments],
         }

@@ -102,6 +102,10 @@ def test_parts_of_another_model_are_refused(model, tiny, tmp_path):
     (folder / cluster.META).write_text('{"model": "0123456789abcdef"}')
     with pytest.raises(ValueError, match="holds scores of the model 0123456789abcdef"):
         list(cluster.score(source, folder, model))
+    for text in ('{"model": "01', "{}", "[]"):
+        (folder / cluster.META).write_text(text)
+        with pytest.raises(ValueError, match="_meta.json is damaged.*Give another folder"):
+            list(cluster.score(source, folder, model))
 
 
 def test_what_failed_is_tried_again(model, tmp_path):

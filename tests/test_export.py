@@ -378,6 +378,7 @@ def test_a_damaged_file_is_refused(path, tmp_path):
 
 @pytest.mark.parametrize("change, remedy", [
     (None, "of another program"), ({"format": 99}, "Install a newer emotion"), ({"format": 0}, "Export it again"),
+    ({"labels": None}, "other.onnx is damaged.*export it again"), ({"calibration": {}}, "is damaged.*'unknown_below'"),
 ])
 def test_a_foreign_or_other_format_is_refused(path, tmp_path, change, remedy):
     program = onnx.load(path)

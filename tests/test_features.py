@@ -61,6 +61,11 @@ def assert_equals_librosa(waveform, config=LEVEL):
 
 # Known answers
 
+def test_frames_advance_by_whole_samples():
+    assert FrontendConfig(sample_rate=11_025, high_hz=5_000).frame_seconds == 110 / 11_025
+    assert FrontendConfig().frame_seconds == 0.010
+
+
 @pytest.mark.filterwarnings("ignore:n_fft=400 is too large")
 @pytest.mark.parametrize("num_samples", [1, 159, 160, 8_000, 16_001])
 def test_the_mel_spectrogram_equals_librosas_on_noise(num_samples):

@@ -58,7 +58,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "report": "analyzer bars files labels page timeline",
     "ratings": "datadir files labels metrics",
     "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
-    "results": "datadir evaluate metrics ratings",
+    "results": "datadir evaluate metrics ratings settings",
     "compare": "datadir evaluate labels results",
 
     "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",
@@ -103,7 +103,7 @@ HEAVY = {  # where it may be imported, and outside of train and serve only insid
     "fastapi": "serve.app serve.gate", "starlette": "serve.app serve.gate",
     "pydantic": "serve.app serve.schema", "uvicorn": "serve",
     "pandas": "formats", "pyarrow": "cluster formats", "ray": "cluster", "fsspec": "listing",
-    "omegaconf": "splits train.config", "yaml": "splits train.config",
+    "omegaconf": "results splits train.config", "yaml": "splits train.config",
 }
 
 

@@ -69,14 +69,19 @@ def test_what_must_be_said_of_scores_is_said_beside_them(tmp_path, capsys):
 
 
 def test_trainings_with_other_settings_are_no_seeds_of_one_experiment(tmp_path):
-    for name, width, memory in (("fold1/seed1", 8, 1), ("fold1/seed2", 8, 2), ("fold1/seed3", 16, 1)):
-        (tmp_path / name).mkdir(parents=True)
-        planted("a1 b1", [0, 1], [0, 1]).write(tmp_path / name / POSTERIORS)
-        (tmp_path / name / "config.yaml").write_text(f"model:\n  width: {width}\nfit:\n  memory_gigabytes: {memory}\n")
-        if width == 8:
+    settings = "model:\n  width: 8\naugment:\n  low:\n  - 1.0\n  high:\n  - 2.0\nfit:\n  memory_gigabytes: 1\n"
+    swapped = settings.replace("1.0", "3.0").replace("2.0", "1.0").replace("3.0", "2.0")
+    for name, text in (
+        ("seed1", settings), ("seed2", settings.replace("gigabytes: 1", "gigabytes: 2")),
+        ("seed3", swapped.replace("width: 8", "width: 16")),
+    ):
+        (tmp_path / "fold1" / name).mkdir(parents=True)
+        planted("a1 b1", [0, 1], [0, 1]).write(tmp_path / "fold1" / name / POSTERIORS)
+        (tmp_path / "fold1" / name / "config.yaml").write_text(text)
+        if name != "seed3":
             results.results(tmp_path)
     for table in (results.results, lambda root: results.rows([root])):
-        with pytest.raises(DataError, match=r"seed3/config.yaml was .* \(width: 16; width: 8\).*another --conf"):
+        with pytest.raises(DataError, match=r"seed3/config.yaml .* \(augment.high, augment.low, model.width\).*--conf"):
             table(tmp_path)
 
 

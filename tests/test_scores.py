@@ -124,6 +124,9 @@ def test_what_has_come_since_a_table_was_stopped_follows_what_it_has(analyzer, t
         assert table.kept.keys() == known.keys() - {ANSWERS[1].name}
         for left in table.without_rows(table.names):
             table.add(known[left])
+        assert table.num_with_rows == len(known) - 1
+        table.settle(len(known))
+        assert table.num_with_rows == len(known)
     assert path.read_bytes() == before
     told = [row["path"] for row in (read_csv(path) if name.endswith("csv") else map(json.loads, path.open()))]
     assert told == [item for item in table.names if item != ANSWERS[1].name]

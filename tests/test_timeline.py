@@ -225,6 +225,8 @@ def test_dimensions_survive_json_by_name():
     assert fields["dimensions"] == {"valence": 0.125, "arousal": 0.5}
     assert fields["segments"][0]["dimensions"] == {"valence": 0.25, "arousal": 0.75}
     assert list(fields).index("dimensions") == list(fields).index("probabilities") - 1
+    answer.to_dict()["dimensions"].clear()
+    assert len(answer.dimensions) == 2   # what is told is a copy
 
 
 def test_one_class_alone_leaves_no_doubt():

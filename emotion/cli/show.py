@@ -98,7 +98,7 @@ def _plot(options: argparse.Namespace) -> None:
     analyzer = analyzer_of(options)
     waveform = audio.read(options.source, analyzer.sample_rate)
     timeline = analyzer.analyze(options.source)
-    hop_seconds = analyzer.checkpoint.frontend.config.hop_seconds
+    hop_seconds = analyzer.checkpoint.frontend.config.frame_seconds
     plot.recording(
         waveform, analyzer.sample_rate, analyzer.spectrogram(waveform), hop_seconds, timeline, output,
         f0_hz=analyzer.pitch(waveform),

@@ -59,7 +59,7 @@ class Picture:
 
     def __init__(self, sample_rate: int, frontend: FrontendConfig | None, num_pictures: int = 1):
         self.sample_rate, self.frontend = sample_rate, frontend
-        self._hop_seconds = frontend.hop_seconds if frontend else math.nan
+        self._hop_seconds = frontend.frame_seconds if frontend else math.nan
         waveform_columns, mel_columns = (2 * (most // (2 * num_pictures)) for most in (WAVEFORM_COLUMNS, MEL_COLUMNS))
         self._low = Columns(np.minimum, math.inf, waveform_columns)
         self._high = Columns(np.maximum, -math.inf, waveform_columns)

@@ -126,6 +126,7 @@ def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     options = {**checkpoint.options(model), "sex_head": False}
     settings = {
@@ -136,7 +137,7 @@ def like(model: Checkpoint, overrides: Sequence[str] = ()) -> Config:
         merged = OmegaConf.merge(OmegaConf.create(settings), OmegaConf.from_dotlist(list(overrides)))
         plain: Any = OmegaConf.to_container(merged, resolve=True)
         return from_plain(Config, plain)
-    except (OmegaConfBaseException, TypeError) as error:
+    except (OmegaConfBaseException, YAMLError, TypeError) as error:
         raise SettingError(f"--set {' '.join(overrides)} cannot be read: {error}. Write KEY=VALUE.") from None
 
 

@@ -217,7 +217,10 @@ def load(config: Config, train_dir: str, valid_dir: str, scheme: Scheme) -> tupl
     splits.check_disjoint(**parts)
     free, sets = config.fit.memory_gigabytes, []
     for name, utterances in parts.items():
-        recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)
+        try:
+            recordings = Recordings(utterances, scheme, config.frontend.sample_rate, free, config.fit.shortest_seconds)
+        except DataError as error:
+            raise DataError(f"{dict(train=train_dir, valid=valid_dir)[name]}: {error}") from None
         free -= recordings.kept_gigabytes
         counts = dict(zip(scheme.classes, recordings.class_counts().astype(int).tolist()))
         log.info("%s: %d utterances, %d speakers, %s", name, len(recordings), len(recordings.speakers), counts)

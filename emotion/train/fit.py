@@ -28,6 +28,7 @@ from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import has_bfloat16, keep_freed_memory
+from ..settings import COMPUTING, flat
 from . import config as settings
 from .callbacks import Ending, Epochs, Stopping, WholeCheckpoints
 from .config import Config, FitConfig
@@ -37,7 +38,6 @@ from .losses import balanced, softened
 from .system import System
 
 log = logging.getLogger(__name__)
-FREE = ("fit.memory_gigabytes", "fit.cuda_graphs")   # settings that change how it is computed, not what
 
 
 def train(
@@ -219,24 +219,18 @@ def _refuse_other(config: Config, source: dict, exp_dir: Path) -> None:
     """Raises: SettingError where the finished training was not the one that is asked for."""
     try:
         begun = json.loads((exp_dir / "origin.json").read_text())
-        before = _flat(settings.read(exp_dir / "config.yaml"))
-    except (OSError, ValueError):  # only the model is left, or settings of an older version
+        before = flat(settings.to_plain(settings.read(exp_dir / "config.yaml")))
+    except (OSError, ValueError) as error:   # only the model is left, or settings of an older version
+        log.warning("%s: nobody knows whether its model is the one that is asked for (%s)", exp_dir, error)
         return
+    now = flat(settings.to_plain(config))
     other = _differing(begun, source) + [
-        key for key, value in _flat(config).items() if before.get(key, value) != value and key not in FREE]
+        key for key, value in now.items() if before.get(key, value) != value and key not in COMPUTING]
     if other:
         raise settings.SettingError(
             f"{exp_dir} holds a model that was trained with other {datadir.few(other)}, and would pass for the one "
             "that is asked for. Give another --exp, or remove the folder."
         )
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    """Settings by names such as fit.clip; those of the network are one."""
-    flat: dict[str, Any] = {}
-    for part, values in settings.to_plain(config).items():
-        flat |= {part: values} if part in ("scheme", "model") else {f"{part}.{k}": v for k, v in values.items()}
-    return flat
 
 
 def _differing(begun: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:

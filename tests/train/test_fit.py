@@ -230,7 +230,7 @@ def test_a_finished_training_does_not_pass_for_another(train, quick, corpus, tmp
     train(exp, max_epochs=1, data=data)
     with pytest.raises(SettingError, match=r"trained with other fit.learning_rate, seed, .*Give another --exp"):
         train(exp, max_epochs=1, data=data, learning_rate=0.5, seed=2)
-    with pytest.raises(SettingError, match="with other model,"):
+    with pytest.raises(SettingError, match="with other model.se,"):
         train(exp, replace(quick, model={**quick.model, "se": True}), max_epochs=1, data=data)
     with pytest.raises(SettingError, match="with other teachers,"):
         train(exp, max_epochs=1, data=data, teachers=[exp / "model.safetensors"])

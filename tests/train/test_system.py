@@ -7,6 +7,7 @@ import torch
 
 from emotion import checkpoint, datadir, labels
 from emotion.features import Frontend, FrontendConfig
+from emotion.settings import SettingError
 from emotion.train import augment, config, effects, system
 from emotion.train.dataset import Recordings
 from emotion.train.system import System
@@ -103,6 +104,8 @@ def test_the_sex_of_the_speaker_is_learnt_where_it_is_asked_for(corpus, train, q
     model, learned = train(tmp_path / "exp", settings, data=tmp_path)
     assert model.model.head.sex.weight.shape == (2, 16) and np.isfinite(learned[0]["train_loss"])
     assert not config.like(model).model["sex_head"]   # who goes on from it need not know the sex of anybody
+    with pytest.raises(SettingError, match=r"--set scheme=\[a cannot be read"):
+        config.like(model, ["scheme=[a"])
     with pytest.raises(ValueError, match="sex of a, b, c is not known.*Add spk2gender"):
         train(tmp_path / "other", settings, data=corpus)
 
