@@ -27,7 +27,7 @@ ROOM_METRES = ((3.0, 8.0), (3.0, 6.0), (2.5, 3.5))
 RT60_SECONDS = (0.2, 0.4)   # by Eyring; mirrored sources ring half as long again
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sound:
     """One utterance that is to be changed: waveform (samples,) at sample_rate, a generator of its own, other voices."""
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from .datadir import DataError, few
-from .evaluate import POSTERIORS, Posteriors
 from .labels import tell_apart
+from .posteriors import POSTERIORS, Posteriors
 from .results import FEW_SPEAKERS, by_seed
 
 DRAWS = 10_000

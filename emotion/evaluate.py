@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import csv
 import json
 import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,113 +18,16 @@ import torch
 from torch import Tensor
 
 from . import audio, checkpoint, datadir, files, metrics, plot
-from .analyzer import Analyzer, FileError, Recording
+from .analyzer import Analyzer, FileError
 from .calibration import Calibration, fit_temperature, fit_threshold
 from .datadir import DataError, Utterance
-from .files import TEXT
+from .posteriors import Posteriors, read_scores
 from .ratings import TABLE, Ratings, against_votes, told
 from .timeline import Timeline
+from .windows import Recording
 
 log = logging.getLogger(__name__)
-POSTERIORS = "posteriors.csv"
 ENOUGH = 50   # utterances to fit a temperature on
-
-
-@dataclass(frozen=True)
-class Posteriors:
-    """What a model said of each utterance, beside what is true.
-
-    Shape: probabilities (utterances, classes); targets (utterances,) indices into labels.
-    """
-
-    utterances: tuple[str, ...]
-    speakers: tuple[str, ...]
-    labels: tuple[str, ...]
-    targets: np.ndarray
-    probabilities: np.ndarray
-
-    def summary(self) -> dict:
-        """UAR, WAR and the rest as plain numbers."""
-        return metrics.summary(self.targets, self.probabilities, self.labels, self.speakers)
-
-    def write(self, path: Path) -> None:
-        """A CSV table: utterance, speaker, emotion, p_<class>; six significant digits, so that no p becomes 0."""
-        with files.whole(path, **TEXT) as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["utterance", "speaker", "emotion", *(f"p_{label}" for label in self.labels)])
-            for name, speaker, target, row in zip(self.utterances, self.speakers, self.targets, self.probabilities):
-                table.writerow([name, speaker, self.labels[target], *(f"{p:.6g}" for p in row)])
-
-    @classmethod
-    def read(cls, path: Path) -> Posteriors:
-        """The table that `write` wrote. Raises DataError where it is not one."""
-        try:
-            with open(path, **TEXT) as file:
-                header, *rows = list(csv.reader(file)) or [[]]
-            labels = tuple(name.removeprefix("p_") for name in header[3:])
-            if header[:3] != ["utterance", "speaker", "emotion"]:
-                raise ValueError(f"its columns are {header}")
-            names, speakers, emotions = zip(*(row[:3] for row in rows))
-            targets = np.array([labels.index(emotion) for emotion in emotions])
-            probabilities = np.array([[float(p) for p in row[3:]] for row in rows]).reshape(len(rows), len(labels))
-            if not np.isfinite(probabilities).all():
-                raise ValueError("some probabilities are no numbers")
-            if len(set(names)) < len(names):
-                raise ValueError("an utterance stands in it twice")
-        except (ValueError, csv.Error) as error:
-            raise DataError(
-                f"{path} is no whole table of posteriors ({error}). Make it again with `emotion evaluate`."
-            ) from None
-        return cls(names, speakers, labels, targets, probabilities)
-
-    @classmethod
-    def pool(cls, parts: Sequence[Posteriors]) -> Posteriors:
-        """Folds put together. Raises DataError where two of them tested the same utterance or differ in classes."""
-        if len({part.labels for part in parts}) > 1:
-            raise DataError("the folds differ in their classes: they are of different schemes. Pool one scheme.")
-        names = [name for part in parts for name in part.utterances]
-        if len(set(names)) < len(names):
-            raise DataError("two folds tested the same utterance: it would count twice. Pool the folds of one split.")
-        return cls(
-            tuple(names), tuple(s for part in parts for s in part.speakers), parts[0].labels,
-            np.concatenate([part.targets for part in parts]), np.concatenate([part.probabilities for part in parts]),
-        )
-
-    @classmethod
-    def mean(cls, parts: Sequence[Posteriors]) -> Posteriors:
-        """An ensemble: the mean answer of several models to the same utterances, equal in weight.
-
-        Raises DataError where they answered other utterances or in other classes.
-        """
-        first = parts[0]
-        for part in parts[1:]:
-            if (part.utterances, part.labels) != (first.utterances, first.labels) or (
-                    part.targets != first.targets).any():
-                raise DataError(
-                    "the members of an ensemble answered other utterances, in other classes or with other emotions as "
-                    "the truth: their mean would mix them up. Give models of the same fold of the same split."
-                )
-        return replace(first, probabilities=np.mean([part.probabilities for part in parts], axis=0))
-
-
-def _told(scores_json: Path) -> dict:
-    """What was told of an earlier evaluation; nothing where it was cut off."""
-    try:
-        return json.loads(scores_json.read_text())
-    except ValueError:
-        return {}
-
-
-def caveats(table: Path) -> set[str]:
-    """What is to be said of a table's answers wherever they are told, as far as its name and the scores beside it know.
-
-    transductive: given with statistics of the recordings that were to be answered.   heard: of speakers that trained.
-    """
-    scores = table.with_name(table.name.replace("posteriors", "scores")).with_suffix(".json")
-    told = _told(scores) if scores.exists() else {}
-    is_transductive = table.stem.endswith("_own") or told.get("transductive")
-    found = {"transductive": is_transductive, "heard": told.get("heard")}
-    return {name for name, holds in found.items() if holds}
 
 
 Change = Callable[[np.ndarray, Utterance], np.ndarray]   # of a waveform (samples,) at the model's rate
@@ -333,7 +235,7 @@ def _standing(done: Path, kind: str, source: dict) -> dict:
 
     Raises: DataError where they are of other data or other speeds, and would be lost.
     """
-    scores = _told(done) if done.exists() else {}
+    scores = read_scores(done)
     if not scores:
         return {}
     tables = [f"posteriors{kind}.csv", *([f"{TABLE}{kind}.csv"] if "dimensions" in scores else [])]

@@ -31,7 +31,7 @@ MOST_WRONG = 0.2   # share of bits
 MIN_SHARED = 0.8   # of the loud frames of the shorter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fingerprint:
     """Shape: words (frames,) uint32; loud (frames,) bool: frames that tell of the voice."""
 

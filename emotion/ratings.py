@@ -17,7 +17,7 @@ from .labels import Scheme
 TABLE = "dimensions"   # stands in the name of the table where posteriors stands in that of the table beside it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ratings:
     """What a model said of the dimensions of each utterance, beside how listeners rated them.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import metrics, settings
 from .datadir import DataError, few
-from .evaluate import POSTERIORS, Posteriors, caveats
+from .posteriors import POSTERIORS, Posteriors, caveats
 from .ratings import Ratings
 
 FEW_SPEAKERS = 10   # below, an interval over speakers is rough and rather too narrow

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from emotion.evaluate import Posteriors
+from emotion.posteriors import Posteriors
 
 
 def only(answers: Posteriors, rows: np.ndarray) -> Posteriors:

@@ -34,8 +34,9 @@ from types import FunctionType
 import badfiles
 import numpy as np
 
-from emotion import audio, checkpoint, datacheck, datadir, evaluate, formats, labels, listing, live, splits
+from emotion import audio, checkpoint, datacheck, datadir, formats, labels, listing, live, splits
 from emotion.features import FrontendConfig
+from emotion.posteriors import Posteriors
 from emotion.timeline import Segment, Timeline
 from emotion.train import config
 
@@ -295,7 +296,7 @@ TARGETS = {
     "checkpoint": Target(_models, lambda folder: checkpoint.read(folder / "a.safetensors"), text=True),
     "formats": Target(_answers, _read_answers, text=True),
     "listing": Target(_lists, _read_lists, text=True),
-    "posteriors": Target(_posteriors, lambda folder: evaluate.Posteriors.read(folder / "a.csv"), text=True),
+    "posteriors": Target(_posteriors, lambda folder: Posteriors.read(folder / "a.csv"), text=True),
 }
 
 

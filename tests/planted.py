@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emotion.evaluate import Posteriors
+from emotion.posteriors import Posteriors
 
 
 def planted(names: str, targets: list[int], predictions: list[int], share: float = 0.9) -> Posteriors:

@@ -9,7 +9,7 @@ import pytest
 from emotion import compare, metrics
 from emotion.cli import main
 from emotion.datadir import DataError
-from emotion.evaluate import Posteriors
+from emotion.posteriors import Posteriors
 
 LABELS = ("anger", "fear", "neutral")
 

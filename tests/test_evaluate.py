@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from planted import planted
 
 from emotion import checkpoint, datadir, evaluate, labels, metrics
 from emotion.analyzer import Analyzer
 from emotion.calibration import fit_temperature
 from emotion.datadir import DataError, Utterance
-from emotion.evaluate import Posteriors
 from emotion.features import FrontendConfig
+from emotion.posteriors import POSTERIORS, Posteriors
 
 RATE = 16_000
 CLASSES = labels.scheme("mini5").classes
@@ -49,68 +48,12 @@ def experiment(tiny, tmp_path) -> Path:
     return tmp_path / "exp"
 
 
-# posteriors
-
-def test_posteriors_survive_their_table(tmp_path):
-    probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.1), 50)
-    targets = np.arange(50) % 5
-    names = tuple(f"{'ä' * (k % 2)}s{k % 3}-{k}" for k in range(50))
-    written = Posteriors(names, tuple(name.split("-")[0] for name in names), CLASSES, targets, probabilities)
-    written.write(tmp_path / "posteriors.csv")
-    read = Posteriors.read(tmp_path / "posteriors.csv")
-    assert (read.utterances, read.speakers, read.labels) == (written.utterances, written.speakers, CLASSES)
-    assert np.array_equal(read.targets, targets)
-    assert read.probabilities == pytest.approx(probabilities, rel=1e-5, abs=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["posteriors.csv"]
-
-
-def test_a_certain_mistake_costs_the_same_after_its_table(tmp_path):
-    sure = planted("a1 b1", [0, 1], [1, 1], share=1 - 1e-9)
-    sure.write(tmp_path / "posteriors.csv")
-    read = Posteriors.read(tmp_path / "posteriors.csv")
-    assert read.summary()["nll"] == pytest.approx(sure.summary()["nll"])
-
-
-@pytest.mark.parametrize("text", [
-    "", "path,label\n", "p_anger\n", "p_anger\na,a,fear,1\n", "p_anger\na,a,anger,much\n",
-    "p_anger,p_fear\na,a,anger,1\n", "p_anger,p_fear\na,a,anger,nan,1\n", "p_anger\na,a,anger,1\na,a,anger,1\n",
-    pytest.param(f'p_anger\n"a,{"x" * 200_000}', id="a quote that is never closed"),
-])
-def test_another_table_is_refused_as_posteriors(tmp_path, text):
-    text = f"utterance,speaker,emotion,{text}" if text.startswith("p_") else text
-    (tmp_path / "posteriors.csv").write_text(text)
-    with pytest.raises(DataError, match="posteriors.csv is no whole table of posteriors.*emotion evaluate"):
-        Posteriors.read(tmp_path / "posteriors.csv")
-
-
-def test_pooled_folds_stand_one_after_the_other():
-    pooled = Posteriors.pool([planted("a1 a2", [0, 1], [0, 0]), planted("b1", [1], [1])])
-    assert (pooled.utterances, pooled.speakers) == (("a1", "a2", "b1"), ("a", "a", "b"))
-    assert pooled.targets.tolist() == [0, 1, 1] and pooled.probabilities.argmax(1).tolist() == [0, 0, 1]
-
-
-def test_two_folds_that_tested_the_same_utterance_are_refused():
-    with pytest.raises(DataError, match="it would count twice"):
-        Posteriors.pool([planted("a1 a2", [0, 1], [0, 1]), planted("a2", [1], [1])])
-
-
-def test_folds_of_two_schemes_are_refused():
-    other = dataclasses.replace(planted("b1", [0], [0]), labels=("anger", "sadness"))
-    with pytest.raises(DataError, match="Pool one scheme"):
-        Posteriors.pool([planted("a1", [0], [0]), other])
-
-
-def test_the_members_of_an_ensemble_answer_the_same_utterances():
-    with pytest.raises(DataError, match="models of the same fold"):
-        Posteriors.mean([planted("a-1", [0], [0]), planted("a-2", [0], [0])])
-
-
 # a model against a data directory
 
 def test_the_posteriors_of_a_directory_are_what_the_analyzer_answers(experiment, tmp_path):
     directory = corpus(tmp_path / "test", "c d")
     evaluate.evaluate(experiment, directory, "cpu")
-    read = Posteriors.read(experiment / evaluate.POSTERIORS)
+    read = Posteriors.read(experiment / POSTERIORS)
     ask = Analyzer(experiment, "cpu")
     for name, target, probabilities in zip(read.utterances, read.targets, read.probabilities):
         answer = ask.analyze(tmp_path / "test" / f"{name}.wav")
@@ -132,7 +75,7 @@ def test_evaluation_leaves_scores_posteriors_and_a_picture(experiment, tmp_path)
     written = json.loads((experiment / "scores.json").read_text())
     assert written == scores
     assert (scores["num_utterances"], scores["num_speakers"]) == (10, 2)
-    assert scores["uar"] == Posteriors.read(experiment / evaluate.POSTERIORS).summary()["uar"]
+    assert scores["uar"] == Posteriors.read(experiment / POSTERIORS).summary()["uar"]
     assert {path.name for path in experiment.iterdir()} == {
         "model.safetensors", "posteriors.csv", "scores.json", "confusion.png"}
 
@@ -142,14 +85,14 @@ def test_evaluation_is_done_once_for_a_model_and_a_directory(experiment, tmp_pat
     first, other = corpus(tmp_path / "test", "c"), corpus(tmp_path / "other", "d")
     scores = evaluate.evaluate(experiment, first, "cpu")
     assert evaluate.evaluate(experiment, first, "cpu") == scores and "evaluation is done, skipped" in caplog.text
-    (experiment / evaluate.POSTERIORS).unlink()
-    assert evaluate.evaluate(experiment, first, "cpu") == scores and (experiment / evaluate.POSTERIORS).exists()
+    (experiment / POSTERIORS).unlink()
+    assert evaluate.evaluate(experiment, first, "cpu") == scores and (experiment / POSTERIORS).exists()
     (experiment / "scores.json").write_text('{"model": "')
     assert evaluate.evaluate(experiment, first, "cpu") == scores
     with pytest.raises(DataError, match="would be lost. Give another folder"):
         evaluate.evaluate(experiment, other, "cpu")
     assert evaluate.evaluate(experiment, other, "cpu", out=tmp_path / "out")["data"] == other
-    assert (tmp_path / "out" / evaluate.POSTERIORS).exists()
+    assert (tmp_path / "out" / POSTERIORS).exists()
     model = checkpoint.read(experiment)
     model.model.head.classifier.bias.data += torch.tensor([0, 0, 0, 0, 1e4])
     checkpoint.write(model, experiment / checkpoint.FILE_NAME)

@@ -57,9 +57,10 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "bars": "labels page timeline",
     "report": "analyzer bars files labels page timeline",
     "ratings": "datadir files labels metrics",
-    "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot ratings timeline",
-    "results": "datadir evaluate metrics ratings settings",
-    "compare": "datadir evaluate labels results",
+    "posteriors": "datadir files metrics",
+    "evaluate": "analyzer audio calibration checkpoint datadir files metrics plot posteriors ratings timeline windows",
+    "results": "datadir metrics posteriors ratings settings",
+    "compare": "datadir labels posteriors results",
 
     "stress": "analyzer changes checkpoint datadir evaluate files labels metrics page",
 
@@ -231,3 +232,9 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "emotion" in loaded and not loaded & HEAVY.keys()
+
+
+def test_tables_are_compared_without_pytorch():
+    program = "import sys; import emotion.compare, emotion.results; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.stdout == "False\n", done.stderr

@@ -14,7 +14,7 @@ from planted import planted
 from emotion import results
 from emotion.cli import main
 from emotion.datadir import DataError
-from emotion.evaluate import POSTERIORS, Posteriors
+from emotion.posteriors import POSTERIORS, Posteriors
 from emotion.ratings import Ratings
 
 

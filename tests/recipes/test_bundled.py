@@ -14,8 +14,8 @@ import torch
 from emotion import checkpoint, datadir, labels, splits, stress
 from emotion.calibration import Calibration
 from emotion.datadir import Utterance
-from emotion.evaluate import Posteriors
 from emotion.features import FrontendConfig
+from emotion.posteriors import Posteriors
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "bundled"
 SCHEME = labels.scheme("basic7")

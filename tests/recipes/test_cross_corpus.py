@@ -9,8 +9,8 @@ from miniatures import RECIPES
 
 from emotion import checkpoint, datadir, labels
 from emotion.datadir import Utterance
-from emotion.evaluate import Posteriors
 from emotion.features import FrontendConfig
+from emotion.posteriors import Posteriors
 from emotion.train import config
 
 SCHEME = labels.scheme("basic7")

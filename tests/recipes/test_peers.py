@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 
 from emotion import datadir
 from emotion.datadir import Utterance
-from emotion.evaluate import Posteriors
+from emotion.posteriors import Posteriors
 from emotion.results import results
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

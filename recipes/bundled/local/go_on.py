@@ -14,7 +14,8 @@ from pack import PURPOSE, accuracy, error, held_back, with_temperature, wrapped
 from emotion import checkpoint, compare, datadir, evaluate, metrics, stress
 from emotion.analyzer import Analyzer
 from emotion.calibration import Calibration
-from emotion.evaluate import Posteriors, posteriors
+from emotion.evaluate import posteriors
+from emotion.posteriors import Posteriors
 
 FOLDS, SINCE = "Measured on speakers never heard", "The last training"   # headings
 BEFORE, NOW = "the model before", "this model"

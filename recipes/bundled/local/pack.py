@@ -16,7 +16,7 @@ import torch
 
 from emotion import checkpoint, datadir, metrics
 from emotion.calibration import Calibration, fit_temperature, fit_threshold
-from emotion.evaluate import POSTERIORS, Posteriors
+from emotion.posteriors import POSTERIORS, Posteriors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

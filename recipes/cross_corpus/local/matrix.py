@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion import checkpoint, datadir
-from emotion.evaluate import Posteriors
+from emotion.posteriors import Posteriors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -24,8 +24,8 @@ from sklearn.svm import SVC
 from emotion import datadir, metrics, splits
 from emotion.calibration import fit_temperature
 from emotion.datadir import Utterance
-from emotion.evaluate import POSTERIORS, Posteriors
 from emotion.files import content
+from emotion.posteriors import POSTERIORS, Posteriors
 
 COMPLEXITIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 PARTS = ("train", "valid", "test")
