@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import audio, sources, turns
+from .backend import backend
 from .exported import Exported
 from .flow import answered
 from .quality import Quality
@@ -77,10 +78,13 @@ class Analyzer:
             raise TypeError(f"speech={speech!r} must be a SpeechConfig, or None: all is taken for speech then.")
         self._windows, self._segments, self._speech = windows, segments, speech
         self._threads = threads or 1
-        self._engine = _engine(model, device, detects=speech is not None, alone=threads is not None,
+        self._engine = backend(model, device, detects=speech is not None, alone=threads is not None,
                                precision=precision)
         self._grid = Grid.of(windows, self._engine.sample_rate, self._engine.step_samples)
         self._enrolled: dict[str, Statistics] = {}   # by speaker
+
+    def __repr__(self) -> str:
+        return f"Analyzer({self._engine.name}, {len(self.labels)} emotions, {self.device}, {self.fingerprint})"
 
     @property
     def windows(self) -> WindowConfig:
@@ -135,7 +139,7 @@ class Analyzer:
     def analyze(
         self, source: Any, sample_rate: int | None = None, *,
         channels: str = "mix", spans: Sequence[Span] | None = None, speaker: str | None = None, baseline: Any = None,
-    ):
+    ) -> Any:   # no type tells a path to a recording from one to a folder
         """A Timeline for one path, file object or array (samples,) or (channels, samples) with its sample_rate in Hz;
         a list for a list of these (or a set, or a column of paths); an iterator for an iterator of these, or over all
         recordings below a directory, in sorted order. Up to ten minutes of audio are answered together, so the first
@@ -289,7 +293,7 @@ class Analyzer:
         for row, window in zip(waveforms, batch):
             row[: len(window.waveform)] = window.waveform
         statistics = [window.statistics for window in batch if window.statistics is not None]   # of all, or of none
-        answers = self._engine.answer(waveforms, num_samples, *([statistics] if statistics else []))
+        answers = self._engine.answer(waveforms, num_samples, statistics or None)
         for i, window in enumerate(batch):
             count = int(answers.step_lengths[i])
             speech = np.ones(count, np.float32)
@@ -360,29 +364,3 @@ def _mean(vectors: Sequence[np.ndarray | None], shares: Sequence[float] | np.nda
     """None where there are none, as from an exported model."""
     there = [vector for vector in vectors if vector is not None]
     return np.average(there, axis=0, weights=shares) if there else None
-
-
-def _engine(model: Any, device: Any, detects: bool, alone: bool, precision: str) -> Engine | Exported:
-    """What answers windows: Exported, or the same in PyTorch, which is imported only for it.
-
-    alone: each answer takes one thread.
-    """
-    if not isinstance(model, Exported):
-        if not isinstance(model, (str, os.PathLike)) or Path(model).suffix.lower() != ".onnx":
-            try:
-                from . import checkpoint
-                from .engine import Engine
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(f"{error.name} is not installed, and without it only an exported model "
-                                          "answers. Give a model.onnx that `emotion export` wrote.") from None
-            if not isinstance(model, checkpoint.Checkpoint):
-                model = checkpoint.read("bundled" if model is None else model)
-            return Engine(model, device, detects, alone, precision)
-        model = Exported(model, num_threads=1 if alone else None)
-    if precision != "float32":
-        raise ValueError(f"precision={precision!r}: an exported model has the one it was exported with. Leave it out, "
-                         "or give the model that it was exported from.")
-    if str(device) not in ("auto", "cpu"):
-        raise ValueError(f"device={device!r}: an exported model is answered on the processor. Choose auto or cpu, or "
-                         "give the model that it was exported from.")
-    return model

@@ -55,6 +55,10 @@ class Engine:
         self.first_step_seconds = reach.centre * settings.frame_seconds
 
     @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    @property
     def fingerprint(self) -> str:
         return self.checkpoint.fingerprint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,12 +79,14 @@ class Exported:
         self.card: dict = header["card"]
         self._calibration = header["calibration"]
 
-    def answer(self, waveforms: np.ndarray, num_samples: np.ndarray) -> Answers:
+    def answer(self, waveforms: np.ndarray, num_samples: np.ndarray, statistics: Sequence | None = None) -> Answers:
         """Calibrated answers; neither the padding nor the rest of the batch changes them.
 
         Shape:  waveforms (batch, samples) at sample_rate, num_samples (batch,).
-        Raises: ValueError where an utterance has no samples.
+        Raises: ValueError where an utterance has no samples, or statistics of speakers are given.
         """
+        if statistics:
+            raise ValueError("an exported model has no place for statistics of speakers. Give the one it is of.")
         num_samples = np.asarray(num_samples, np.int64)
         if num_samples.min() < 1:
             raise ValueError("an utterance of 0 samples has no spectrogram. Leave it out of the batch.")

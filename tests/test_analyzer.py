@@ -146,6 +146,10 @@ def test_what_is_no_recording_is_refused(small, source, match):
         small.analyze(source, RATE)
 
 
+def test_an_analyzer_tells_what_it_is(small):
+    assert repr(small) == f"Analyzer(serial, 5 emotions, cpu, {small.fingerprint})"
+
+
 def test_nothing_to_embed_is_refused(small):
     with pytest.raises(ValueError, match="no recordings to embed"):
         small.embed([])

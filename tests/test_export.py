@@ -393,6 +393,8 @@ def test_a_foreign_or_other_format_is_refused(path, tmp_path, change, remedy):
 
 
 def test_an_utterance_without_samples_is_refused(exported):
+    with pytest.raises(ValueError, match="no place for statistics"):
+        exported.answer(np.zeros((1, 400)), [400], [None])
     with pytest.raises(ValueError, match="Leave it out of the batch"):
         exported.answer(np.zeros((2, 400)), [400, 0])
 

@@ -47,7 +47,8 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "turns": "audio sources timeline",
     "engine": "blocks checkpoint detector exported hardware prosody",
     "stream": "audio timeline windows",
-    "analyzer": "audio baseline checkpoint engine exported flow quality sources speech stream timeline turns "
+    "backend": "checkpoint engine exported",
+    "analyzer": "audio backend baseline checkpoint engine exported flow quality sources speech stream timeline turns "
     "windows",
     "export": "checkpoint detector exported features files masking prosody settings speech",
     "emotion": "analyzer timeline",

@@ -52,7 +52,7 @@ def test_the_bundled_model_is_small_and_brings_its_card_and_licence(installed):
     assert "CC BY-NC-SA 4.0" in (folder / "LICENSE").read_text()
 
 
-@pytest.mark.parametrize("ending", ["py", "css", "template", "txt"])
+@pytest.mark.parametrize("ending", ["py", "css", "template", "txt", "typed"])
 def test_every_module_and_every_page_of_the_package_is_in_the_wheel(installed, ending):
     files = {path.relative_to(ROOT) for path in (ROOT / "emotion").rglob(f"*.{ending}")}
     assert files and files == {path.relative_to(installed) for path in (installed / "emotion").rglob(f"*.{ending}")}
