@@ -38,15 +38,15 @@ def read(source: Source, sample_rate: int = 16_000, start_seconds: float = 0.0,
     """
     _check_span(name_of(source), start_seconds, stop_seconds)
     with _opened(source, sample_rate) as file:
-        rate, first = file.samplerate, round(start_seconds * sample_rate)
+        source_rate, first = file.samplerate, round(start_seconds * sample_rate)
         last = None if stop_seconds is None else round(stop_seconds * sample_rate)
         # Decode from a frame that falls on an output sample; the filter needs 100 samples of the lower rate.
-        period = rate // math.gcd(rate, sample_rate)
-        margin = 0 if rate == sample_rate else 128 * max(rate, sample_rate) // sample_rate
-        begin = max(0, first * rate // sample_rate - margin) // period * period
-        end = None if last is None else -(-last * rate // sample_rate) + margin
-        pieces = list(_resampled(_pieces(file, begin, end), rate, sample_rate))
-    offset = first - begin * sample_rate // rate
+        period = source_rate // math.gcd(source_rate, sample_rate)
+        margin = 0 if source_rate == sample_rate else 128 * max(source_rate, sample_rate) // sample_rate
+        begin = max(0, first * source_rate // sample_rate - margin) // period * period
+        end = None if last is None else -(-last * source_rate // sample_rate) + margin
+        pieces = list(_resampled(_pieces(file, begin, end), source_rate, sample_rate))
+    offset = first - begin * sample_rate // source_rate
     waveform = np.concatenate([np.empty(0, np.float32), *pieces])
     waveform = waveform[offset:None if last is None else offset + last - first]
     missing_seconds = 0 if last is None else (last - first - len(waveform)) / sample_rate
@@ -253,25 +253,27 @@ def _mono(columns: np.ndarray, name: str) -> np.ndarray:
 class Resampler:
     """Mono float32 (samples,) at one rate to another, block by block; the last block is told, as the filter rings."""
 
-    def __init__(self, rate: int, sample_rate: int):
-        _check_rates("stream", rate, sample_rate, "Give it in Hz.")
-        self._stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32", "HQ")
+    def __init__(self, source_rate: int, sample_rate: int):
+        _check_rates("stream", source_rate, sample_rate, "Give it in Hz.")
+        self._stream = None
+        if source_rate != sample_rate:
+            self._stream = soxr.ResampleStream(source_rate, sample_rate, 1, "float32", "HQ")
 
     def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
         return block if self._stream is None else self._stream.resample_chunk(block, last=last)
 
 
-def _resampled(pieces: Iterable[np.ndarray], rate: int, sample_rate: int) -> Iterator[np.ndarray]:
-    resample = Resampler(rate, sample_rate)
+def _resampled(pieces: Iterable[np.ndarray], source_rate: int, sample_rate: int) -> Iterator[np.ndarray]:
+    resample = Resampler(source_rate, sample_rate)
     yield from map(resample, pieces)
     yield resample(np.empty(0, np.float32), last=True)
 
 
-def _check_rates(name: str, rate: float, sample_rate: int, remedy: str = "Correct its header.") -> None:
+def _check_rates(name: str, source_rate: float, sample_rate: int, remedy: str = "Correct its header.") -> None:
     if sample_rate not in RATES:
         raise ValueError(f"sample_rate={sample_rate} must be an integer from {RATES[0]} to {RATES[-1]}: "
                          "speech does not fit into others. Give the model's.")
-    if not isinstance(rate, Real):
-        raise TypeError(f"{name}: a sample rate of {rate!r} is no number. Give it in Hz.")
-    if not RATES[0] <= rate <= RATES[-1]:
-        raise AudioError(name, f"says its rate is {rate} Hz, outside {RATES[0]} to {RATES[-1]}", remedy)
+    if not isinstance(source_rate, Real):
+        raise TypeError(f"{name}: a sample rate of {source_rate!r} is no number. Give it in Hz.")
+    if not RATES[0] <= source_rate <= RATES[-1]:
+        raise AudioError(name, f"says its rate is {source_rate} Hz, outside {RATES[0]} to {RATES[-1]}", remedy)

@@ -211,7 +211,7 @@ class PatchCNN(nn.Module):
             maps, steps = block(maps, steps)
         maps = maps.transpose(1, 2)  # (batch, steps, channels, bands)
         features = self.project(maps.flatten(2) if self.flatten else maps.mean(3)).relu()
-        features = features * mask(steps, features.shape[1])[..., None].to(features.dtype)
+        features = clear(features, steps)
         if self.se is not None:
             features = self.se(features.transpose(1, 2)[..., None], steps)[..., 0].transpose(1, 2)
         return features, steps
@@ -221,7 +221,7 @@ class PatchCNN(nn.Module):
             return self.stem(mel, lengths)
         if prosody is None:
             raise ValueError("contours are joined at the input, and none are given. Give the front end's prosody.")
-        inside = (prosody * mask(lengths, prosody.shape[1])[..., None].to(prosody.dtype)).transpose(1, 2)
+        inside = clear(prosody, lengths).transpose(1, 2)
         maps = self.stem.conv(mel) + self.contours(inside)[..., None]  # (batch, channels, steps, 1)
         steps = strided(lengths, self.stem.stride[0])
         return clear(self.stem.norm(maps).relu(), steps), steps
@@ -238,7 +238,7 @@ class FrameStack(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Shape: frames (batch, frames, inputs), lengths (batch,) -> (batch, frames / s, outputs), (batch,)."""
-        frames = frames.masked_fill(~mask(lengths, frames.shape[1])[..., None], 0)
+        frames = clear(frames, lengths)
         missing = -frames.shape[1] % self.stacked_frames
         frames = nn.functional.pad(frames, (0, 0, 0, missing))
         steps = frames.unflatten(1, (-1, self.stacked_frames)).flatten(2)

@@ -15,7 +15,6 @@ label must lose more than without as many others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import audio, plot, sources
+from . import plot, sources, turns
 from .analyzer import Analyzer
 from .features import from_moments, moments
 from .models import Output
@@ -111,7 +110,8 @@ def explain(
         raise ValueError("several recordings have each their own reasons. Give one path, file object or array.")
     index = analyzer.labels.index(label) if label else int(timeline.probabilities.argmax())
     span = span or _carrying(timeline, index, analyzer)
-    waveform = _heard(opened(), sample_rate, analyzer.sample_rate, span)
+    *_, stretch = turns.reader(opened(), sample_rate, analyzer.sample_rate)
+    waveform = stretch(span.start_seconds, span.end_seconds)
     mel, prosody = _features(analyzer, waveform)
     network = _Network(analyzer, mel, prosody)
     baseline = mel.mean(0)
@@ -366,14 +366,6 @@ def _carrying(timeline: Timeline, index: int, analyzer: Analyzer) -> Span:
     sums = np.concatenate([[0], evidence.cumsum(dtype=np.float64)])
     start = analyzer.step_seconds * int((sums[steps:] - sums[:-steps]).argmax())
     return Span(start, min(start + analyzer.windows.length_seconds, timeline.duration_seconds))
-
-
-def _heard(source: Any, rate: int | None, sample_rate: int, span: Span) -> np.ndarray:
-    """That span of a file or array at the sample rate of the model."""
-    if isinstance(source, (str, bytes, os.PathLike)) or hasattr(source, "read"):
-        return audio.read(source, sample_rate, span.start_seconds, span.end_seconds)
-    waveform = audio.from_array(source, rate or sample_rate, sample_rate)
-    return audio.cut(waveform, sample_rate, span.start_seconds, span.end_seconds)
 
 
 def _centres(low_hz: float, high_hz: float, num_bands: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which frames are speech and which are padding: the one place that knows."""
+"""Which frames and steps are an utterance's own and which are padding: the one place that knows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ def mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def clear(maps: Tensor, lengths: Tensor) -> Tensor:
-    """Zeros in the padding. Shape: maps (batch, channels, frames, bands), lengths (batch,) -> the same."""
-    return maps * mask(lengths, maps.shape[2])[:, None, :, None].to(maps.dtype)
+    """Zeros in the padding.
+
+    Shape: maps (batch, channels, frames, bands) or (batch, frames, features), lengths (batch,) -> as maps.
+    """
+    inside = mask(lengths, maps.shape[-2])[..., None]   # (batch, frames, 1)
+    return maps * (inside if maps.ndim == 3 else inside[:, None]).to(maps.dtype)
 
 
 def reverse(steps: Tensor, lengths: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class Table:
         self._partly = set(before.get("partly", ()))   # that failed in one channel, and have rows of others
         self._last: str | None = None   # that got a row
         self._states: dict[str, list[int]] = {}   # as they were before they were read
-        self._ahead = deque[str]()
+        self._due = deque[str]()
         self._file, self._progress, self._made = file, progress, dict(made)
         self._plain = self._quoted = None
         if columns is not None:
@@ -115,7 +115,7 @@ class Table:
         """Those of the next recordings that are to be answered; the others get the rows they had."""
         names = list(names)
         self._note(names)
-        self._ahead.extend(os.fspath(name) for name in names)
+        self._due.extend(os.fspath(name) for name in names)
         return [name for name in names if os.fspath(name) not in self.kept]
 
     def add(self, answer: Timeline | FileError) -> None:
@@ -134,8 +134,8 @@ class Table:
 
     def _catch_up(self, name: str | None = None) -> None:
         """Rows that were there before, up to that recording or the last."""
-        while self._ahead and self._ahead[0] != name:
-            for told in self.kept.get(self._ahead.popleft(), ()):
+        while self._due and self._due[0] != name:
+            for told in self.kept.get(self._due.popleft(), ()):
                 self._write(told)
 
     def _write(self, told: dict) -> None:
@@ -187,7 +187,8 @@ def growing(
     Raises: BusyError where another run is at it; TableError where what is there is of another model, of other options
     or of other recordings.
     """
-    places, options = Places.of(check_path(path)), dict(options or {})
+    places, options = Places.of(path), dict(options or {})
+    check_path(places.table)
     part, progress, meta = places.part, places.progress, places.meta
     made: dict[str, Any] = {
         "model": analyzer.fingerprint, "labels": list(analyzer.labels), "windows": to_plain(analyzer.windows),

@@ -59,18 +59,20 @@ def _is_array(source: Any) -> bool:
     return hasattr(source, "detach") or hasattr(source, "__array__") and np.asarray(source).dtype.kind not in "OU"
 
 
-def recordings(source: Any, sample_rate: int | None, rate: int, name: str, separate: bool) -> Iterator[Recording]:
-    """One Recording at `rate` Hz of one thing to hear, or one for each channel.
+def recordings(
+    source: Any, source_rate: int | None, sample_rate: int, name: str, separate: bool,
+) -> Iterator[Recording]:
+    """One Recording at `sample_rate` Hz of one thing to hear, or one for each channel.
 
-    sample_rate: of an array, whose name is `name`.
+    source_rate: of an array, whose name is `name`.
     """
     def blocks(channel: int | None = None) -> Iterable[np.ndarray]:
         if is_file(source):
-            return audio.blocks(opened(), rate, channel=channel)
+            return audio.blocks(opened(), sample_rate, channel=channel)
         if not _is_array(source) and not isinstance(source, (list, tuple)):
             reason = f"{source!r:.80} of type {type(source).__name__} is no recording"
             raise audio.AudioError(name, reason, "Give a path, an open file or an array in its place")
-        return [audio.from_array(source, given(sample_rate), rate, name, channel)]
+        return [audio.from_array(source, given(source_rate), sample_rate, name, channel)]
 
     if is_file(source):
         name = name_of(source)

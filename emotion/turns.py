@@ -14,19 +14,22 @@ from .timeline import Segment, Span, Timeline
 LONGEST_WHOLE_SECONDS = 4 * 3600.0   # a GB of samples; longer recordings are read turn by turn
 
 
-def reader(source: Any, sample_rate: int | None, rate: int) -> tuple[str, float, Callable[[float, float], np.ndarray]]:
-    """Name and duration of a recording, and what reads a stretch of it: from and to so many seconds, at `rate` Hz.
+def reader(
+    source: Any, source_rate: int | None, sample_rate: int,
+) -> tuple[str, float, Callable[[float, float], np.ndarray]]:
+    """Name and duration of a recording, and what reads a stretch of it: from and to so many seconds, at `sample_rate`
+    Hz.
 
-    sample_rate: of an array.   Raises: AudioError.
+    source_rate: of an array.   Raises: AudioError.
     """
     if not sources.is_file(source):
-        waveform = audio.from_array(source, sources.given(sample_rate), rate)
-        return "array", len(waveform) / rate, partial(audio.cut, waveform, rate)
+        waveform = audio.from_array(source, sources.given(source_rate), sample_rate)
+        return "array", len(waveform) / sample_rate, partial(audio.cut, waveform, sample_rate)
     opened = sources.for_each_reader(source)
     name, duration = sources.name_of(source), audio.duration(opened())
     if duration <= LONGEST_WHOLE_SECONDS and not audio.seeks(opened()):   # else each turn decodes from the start
-        return name, duration, partial(audio.cut, audio.read(opened(), rate), rate, name=name)
-    return name, duration, lambda start, stop: audio.read(opened(), rate, start, stop)
+        return name, duration, partial(audio.cut, audio.read(opened(), sample_rate), sample_rate, name=name)
+    return name, duration, lambda start, stop: audio.read(opened(), sample_rate, start, stop)
 
 
 def in_order(spans: Sequence[Span]) -> list[Span]:

@@ -80,7 +80,7 @@ TABLE = {  # what each module may import of the package; it stands below all tha
 
     "listing": "audio datadir decoder",
     "cluster": "analyzer audio checkpoint files listing scores windows",
-    "explain": "analyzer audio features models plot slopes sources timeline",
+    "explain": "analyzer features models plot slopes sources timeline turns",
     "scoring": "analyzer audio cluster datadir decoder earlier files flow formats labels live report scores windows",
     "serve.limits": "",
     "serve.gate": "serve.limits",

@@ -19,6 +19,7 @@ def test_clear_leaves_what_is_inside_and_zeros_the_rest(kind):
     assert cleared.dtype == kind
     assert torch.equal(cleared[0], maps[0]) and torch.equal(cleared[1, :, :2], maps[1, :, :2])
     assert not cleared[1, :, 2:].any()
+    assert torch.equal(clear(maps[:, 0], torch.tensor([5, 2])), cleared[:, 0])   # (batch, frames, features)
 
 
 def test_no_gradient_flows_from_the_padding():

@@ -447,3 +447,6 @@ def test_a_table_behind_a_link_is_written_where_it_leads(analyzer, tmp_path):
     (tmp_path / "scores.csv").symlink_to(tmp_path / "far" / "real.csv")
     write(ANSWERS, tmp_path / "scores.csv", analyzer)
     assert (tmp_path / "scores.csv").is_symlink() and len(read_csv(tmp_path / "far" / "real.csv")) == len(SCORED)
+    (tmp_path / "table.csv").symlink_to(tmp_path / "far" / "real.txt")
+    with pytest.raises(ValueError, match="real.txt must end in .csv or .jsonl"):
+        write(ANSWERS, tmp_path / "table.csv", analyzer)

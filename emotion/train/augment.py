@@ -173,7 +173,7 @@ def features(
 
 def _means(prosody: Tensor, lengths: Tensor) -> Tensor:
     """Of each contour over true frames. Shape: (batch, frames, contours), (batch,) -> (batch, 1, contours)."""
-    return clear(prosody[:, None], lengths)[:, 0].sum(1, keepdim=True) / lengths[:, None, None]
+    return clear(prosody, lengths).sum(1, keepdim=True) / lengths[:, None, None]
 
 
 def warp_bands(mel: Tensor, factors: Tensor, corners_hz: Tensor) -> Tensor:
@@ -234,5 +234,5 @@ def mixup(
 
     mel = mixed(clear(mel, lengths))
     if prosody is not None:
-        prosody = mixed(clear(prosody[:, None], lengths)[:, 0])
+        prosody = mixed(clear(prosody, lengths))
     return mel, prosody, torch.maximum(lengths, lengths[partner]), mixed(targets)

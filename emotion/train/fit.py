@@ -77,7 +77,7 @@ def train(
     place = processes.place(device)
     with _quiet(processes.is_first), _alone(exp_dir, processes.is_first):
         train_set, valid_set = load(config, train_dir, valid_dir, fresh.scheme)
-        ancestors = {str(source): checkpoint.read(source) for source in ([init] if init else []) + list(teachers)}
+        ancestors = {str(path): checkpoint.read(path) for path in ([init] if init else []) + list(teachers)}
         heard = _heard(ancestors, train_set, valid_set)
         if init:
             inherit(fresh, ancestors[str(init)], str(init))
@@ -88,7 +88,7 @@ def train(
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
         _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
-        targets: Callable[[], Any] | None = None
+        targets: Callable[[], Tensor] | None = None
         if teachers:
             models = [ancestors[str(teacher)] for teacher in teachers]
             targets = partial(taught, models, train_set, config, device)
@@ -184,13 +184,11 @@ def _is_free(option: str) -> bool:
     return option.endswith("dropout") or option in ("sex_head", "dimensions")
 
 
-def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config, device: str) -> Tensor | None:
-    """What to learn of each utterance where there are teachers: their mean answer, softened, beside label and votes.
+def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config, device: str) -> Tensor:
+    """What to learn of each utterance from teachers: their mean answer, softened, beside label and votes.
 
     Shape: (utterances, classes).   Raises: SettingError where a teacher answers in other classes, or in one alone.
     """
-    if not teachers:
-        return None
     classes = labels.scheme(config.scheme, (u.emotion for u in train_set.utterances)).classes
     if not labels.tell_apart(classes):
         raise settings.SettingError(

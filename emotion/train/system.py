@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -82,8 +82,8 @@ class System(lightning.LightningModule):
         self._replayed: Replayed | None = None
 
     def _loss(self) -> Loss:
-        """For the targets, which decide what classes weigh where they are balanced by the loss: but none as if it were
-        less than half of what is labelled so, as a few votes would outweigh all else."""
+        """Where the loss balances classes, each weighs inversely to how much of it is learnt (of labels, votes and
+        teachers), which counts as at least half of its labels: a class with few votes would outweigh the rest."""
         fit = self.config.fit
         labelled = self.train_set.class_counts(fit.most_per_speaker)
         learnt = self.train_set.taking_part(fit.most_per_speaker) @ self.targets.double().numpy()
@@ -111,12 +111,6 @@ class System(lightning.LightningModule):
     def chosen(self) -> Network:
         """The network to validate and to keep."""
         return self.model if self.average is None else self.average
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *given: Any, **named: Any) -> Any:
-        """Of trainings that were begun before commit 7e9c952 too, whose average was an AveragedModel."""
-        known = {name.replace("average.module.", "average."): value for name, value in state_dict.items()
-                 if name != "average.n_averaged"}
-        return super().load_state_dict(known, *given, **named)
 
     def setup(self, stage: str) -> None:
         """Waveforms to the device; what teachers answer and what normalises, computed by one process for all."""

@@ -326,14 +326,6 @@ def test_a_score_that_is_no_number_names_the_utterances(train, tmp_path, monkeyp
         train(tmp_path)
 
 
-def test_the_average_of_a_training_begun_by_an_older_version_is_known(untrained):
-    begun, resumed = untrained(averaging="ema"), untrained(averaging="ema")
-    older = {name.replace("average.", "average.module."): value + 1 for name, value in begun.state_dict().items()}
-    resumed.load_state_dict({**older, "average.n_averaged": torch.tensor(9)})
-    for name, value in resumed.average.state_dict().items():
-        torch.testing.assert_close(value, begun.average.state_dict()[name] + 1)
-
-
 def test_a_loss_that_is_not_finite_is_named_once_the_device_is_asked(untrained):
     trained = untrained()
     trained._unchecked = [(torch.tensor(i != 2), torch.tensor([i, i + 1])) for i in range(4)]
