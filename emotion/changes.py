@@ -122,7 +122,7 @@ def telephone(sound: Sound) -> np.ndarray:
 
     narrow = soxr.resample(_compressed(sound).astype(np.float32), sound.sample_rate, 8000)
     narrow = _coded(0.9 * narrow / max(1e-10, float(np.abs(narrow).max())), 8000, format="WAV", subtype="GSM610")
-    return _as_loud(sound, soxr.resample(narrow, 8000, sound.sample_rate)[: len(sound.waveform)])
+    return _as_loud(sound, _as_long(soxr.resample(narrow, 8000, sound.sample_rate), len(sound.waveform)))
 
 
 def tilt_up(sound: Sound) -> np.ndarray:

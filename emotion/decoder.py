@@ -80,8 +80,8 @@ class Decoder(soundfile.SoundFile):
 
     @property
     def exact(self) -> bool:
-        """Is a seek right to the sample? In an MP3 it is a guess."""
-        return super().seekable() and self.known and not self.mpeg
+        """Is a seek right to the sample? In an MP3 it is a guess, in Opus what came before is missing."""
+        return super().seekable() and self.known and not self.mpeg and self.subtype != "OPUS"
 
 
 class _Seen(io.RawIOBase):

@@ -91,7 +91,10 @@ class Engine:
         return self._in_pieces(waveform, lambda *batch: self._frontend.log_mel(*batch)[0][:, 0])
 
     def pitch(self, waveform: np.ndarray) -> np.ndarray:
-        """F0 of each frame of the spectrogram in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,)."""
+        """F0 of each frame of the spectrogram in Hz, 0 where unvoiced. Shape: (samples,) -> (frames,).
+
+        A frame is silent beside the loudest of its minute, not of hours.
+        """
         settings = self._frontend.config
         return self._in_pieces(
             waveform, lambda waveforms, num_samples: pitch(

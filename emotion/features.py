@@ -192,6 +192,14 @@ class Frontend(nn.Module):
         for buffer, fitted in zip((self.mean, self.deviation), whole[""]):
             buffer.copy_(fitted)
 
+    def fit_voices(self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]]) -> None:
+        """The mean over the training speakers of each one's statistics, from batches as for `by_speaker`: what a model
+        normalised by speaker has for somebody of whom neutral speech alone is known. Voices differ less in themselves
+        than from each other, which the statistics of all together would count too."""
+        voices = self.by_speaker(batches)
+        for buffer, parts in zip((self.mean, self.deviation), zip(*voices.values())):
+            buffer.copy_(torch.stack(parts).mean(0))
+
     @torch.no_grad()
     def by_speaker(
         self, batches: Iterable[tuple[Tensor, Tensor, Sequence[str]]], loud_only: bool = False

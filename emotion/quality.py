@@ -6,7 +6,7 @@ import numpy as np
 
 SHORT_SECONDS = 0.5   # below it hardly a syllable is heard
 SILENT_POWER = 1e-6   # mean square, -60 dB of full scale
-CLIPPED_SHARE = 0.001   # of samples at full scale
+CLIPPED_SHARE, FULL_SCALE = 0.001, 0.98   # of samples that are as large: a telephone's 8 bits reach 0.980
 FRAME_SECONDS, HOP_SECONDS = 0.050, 0.2   # of the glance at the spectrum: a tenth of what the front end costs
 TELEPHONE_HZ = 4200.0   # nothing above it passes a telephone
 NOISY_DB = 10.0   # of signal to noise; below it a network that learned in studios hears much of the noise
@@ -18,7 +18,8 @@ class Quality:
     """Hears the blocks of one recording; `flags` tells what was found.
 
     short          less than half a second              clipped        over one sample in a thousand at full scale
-    silent         fainter than -60 dB of full scale    band_limited   less than -45 dB of the power above 4.2 kHz
+    silent         fainter than -60 dB of full scale                   (of mixed channels: in all of them at once)
+    band_limited   less than -45 dB of the power above 4.2 kHz
     noisy          speech less than 10 dB above the pauses, where there are pauses; `is_noisy` tells, as it must know
                    where somebody speaks
     """
@@ -35,7 +36,7 @@ class Quality:
         """The next float32 (samples,) of the recording."""
         self.num_samples += len(block)
         self.energy += float(np.dot(block, block))
-        self.num_clipped += int(np.count_nonzero(np.abs(block) >= 0.999))
+        self.num_clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
         held, width, hop = np.concatenate([self._rest, block]), len(self._window), round(HOP_SECONDS * self.sample_rate)
         count = max(0, (len(held) - width - self._next) // hop + 1)
         if count:

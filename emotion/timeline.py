@@ -14,8 +14,9 @@ import numpy as np
 class Segment:
     """A stretch of one emotion, or what a person said without being interrupted, where turns were given.
 
-    probabilities: mean of the steps inside it, in the order of the timeline's labels; confidence is its label's.
-    dimensions: mean of the steps inside it, in the order of the timeline's; () from a model that has none.
+    probabilities: mean of the smoothed steps inside it, or the answer to the turn by itself, in the order of the
+    timeline's labels; confidence is its label's.
+    dimensions: mean of the steps inside it, or the turn's, in the order of the timeline's; () from a model without.
     """
 
     start_seconds: float
@@ -158,7 +159,8 @@ def segment(
     before = 0.0 if first_seconds is None else first_seconds - step_seconds / 2  # where the first step begins
     inside = max(1, math.ceil((duration_seconds - before - 0.001) / step_seconds))  # times are told in milliseconds
     inside = min(inside, len(probabilities))
-    width, fewest = round(config.smoothing_seconds / step_seconds), config.shortest_seconds / step_seconds
+    width = round(config.smoothing_seconds / step_seconds)
+    fewest = config.shortest_seconds / step_seconds - 1e-6   # 0.28 / 0.04 is a little more than 7
     segments = []
     for first, last in [(0, len(probabilities))] if stretches is None else stretches:
         smoothed = smooth(probabilities[first:last], width)[: inside - first]

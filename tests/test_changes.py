@@ -68,6 +68,14 @@ def test_what_a_codec_leaves_is_as_long_and_no_later(name, rate, voice):
     assert len(heard) == len(spoken) and np.fft.irfft(both[0] * both[1].conj()).argmax() == 0
 
 
+@pytest.mark.parametrize("name", ["MP3", "Opus", "telephone"])
+@pytest.mark.parametrize("samples", [12_345, 16_001])
+def test_a_codec_keeps_any_length_at_any_rate(name, samples, voice):
+    for rate in (22_050, 44_100):
+        heard = Sound(np.resize(voice, samples), rate, np.random.default_rng(1), lambda generator: voice)
+        assert len(ALL[name](heard)) == samples
+
+
 def test_a_tone_of_a_slow_model_lies_below_half_its_rate():
     for seed in range(5):
         changed = changes.tone(Sound(tones(200).astype(np.float32), 8000, np.random.default_rng(seed), lambda g: None))

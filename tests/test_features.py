@@ -188,6 +188,18 @@ def test_by_speaker_pools_the_frames_of_each_speaker_over_batches():
     torch.testing.assert_close(deviation[:, 0], of_ann.std(dim=1, correction=0), atol=1e-2, rtol=1e-2)
 
 
+def test_voices_together_are_as_wide_as_one_of_them():
+    frontend = Frontend(FrontendConfig(normalisation="speaker"))
+    batches = [(*batch(noise(16_000, 1), noise(16_000, 2, level=1e-3)), ["loud", "faint"])]
+    own = frontend.by_speaker(batches)
+    frontend.fit_voices(batches)
+    for buffer, parts in zip((frontend.mean, frontend.deviation), zip(*own.values())):
+        torch.testing.assert_close(buffer, (parts[0] + parts[1]) / 2)
+    narrow = frontend.deviation[0].mean()
+    frontend.fit(part[:2] for part in batches)
+    assert frontend.deviation[0].mean() > 2 * narrow
+
+
 def test_each_utterance_of_a_batch_takes_its_own_speakers_statistics():
     frontend = Frontend(FrontendConfig(normalisation="speaker"))
     a, b, other = noise(9_000, 1), noise(5_000, 2, level=0.01), swelling(16_000, 3)

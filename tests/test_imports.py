@@ -75,8 +75,9 @@ TABLE = {  # what each module may import of the package; it stands below all tha
     "train.system": "checkpoint datadir hardware metrics models train.augment train.config train.dataset "
                     "train.distributed train.losses train.replay",
     "train.callbacks": "files",
+    "train.origin": "calibration checkpoint datadir files settings train.config",
     "train.fit": "emotion analyzer baseline checkpoint curves datadir evaluate files hardware labels settings "
-                 "train.callbacks train.config train.dataset train.distributed train.losses train.system",
+                 "train.callbacks train.config train.dataset train.distributed train.losses train.origin train.system",
 
     "listing": "audio datadir decoder",
     "cluster": "analyzer audio checkpoint files listing scores windows",

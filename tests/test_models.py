@@ -156,6 +156,20 @@ def test_the_answer_has_the_shapes_it_promises(variant):
         assert all(((0 <= output.heads[name]) & (output.heads[name] <= 1)).all() for name in DIMENSIONS)
 
 
+def test_a_learned_weight_of_the_branches_holds_for_all_that_is_answered():
+    model = build("weighted")
+    mel, prosody = random_features([40, 30])
+    lengths = torch.tensor([40, 30])
+    answers = []
+    for balance in (-40.0, 40.0, 0.0):
+        model.fuse.balance.data.fill_(balance)
+        output = model(mel, prosody, lengths)
+        answers.append([output.weights, *(output.heads[name] for name in ("sex", *DIMENSIONS))])
+    for second, first, both in zip(*answers, strict=True):
+        assert not torch.allclose(first, second)
+        close(both, (first + second) / 2)
+
+
 @pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant not in NONLINEAR])
 def test_the_utterance_is_the_weighted_mean_of_its_steps(variant):
     output = ask(build(variant), [50, 23, 1])

@@ -38,6 +38,7 @@ def flags(*blocks: np.ndarray, rate: int = RATE) -> tuple[str, ...]:
     (np.clip(20 * voice(), -1, 1), ("clipped",)),
     (soxr.resample(soxr.resample(voice(), RATE, 8000), 8000, RATE), ("band_limited",)),
     (0.2 * np.sin(2 * np.pi * 50 * TIMES), ("band_limited",)),   # hum
+    (np.clip(20 * voice(), -0.9803, 0.9803), ("clipped",)),   # as loud as mu-law can be
     (np.full(100, -1.0), ("short", "clipped")),
 ])
 def test_each_fault_is_flagged_and_nothing_else(waveform, expected):

@@ -118,6 +118,14 @@ def test_a_short_stretch_joins_the_neighbour_that_is_more_probable_inside_it():
     assert parts[1].confidence == pytest.approx((20 * 0.8 + 3 * 0.3) / 23)
 
 
+@pytest.mark.parametrize("shortest", [0.28, 0.56, 1.12, 0.4])
+def test_a_stretch_as_long_as_the_shortest_stays_whatever_the_division_says(shortest):
+    count = round(shortest / 0.04)   # 0.28 / 0.04 is 7.000000000000001
+    config = SegmentConfig(smoothing_seconds=0, shortest_seconds=shortest)
+    parts = segment(planted((0, 40), (1, count), (0, 40)), LABELS, 0.04, (80 + count) * 0.04, config)
+    assert [part.label for part in parts] == ["anger", "fear", "anger"]
+
+
 def test_an_island_shorter_than_the_limit_joins_both_sides_to_one():
     steps = planted((0, 20), (1, 4), (0, 20))
     alone, kept = (SegmentConfig(smoothing_seconds=0, shortest_seconds=limit) for limit in (0.5, 0.4))

@@ -112,11 +112,20 @@ class _Posteriors(nn.Module):
         answers = [head(steps, lengths) for head, steps in zip(self.heads, branches)]
         logits, step_logits, weights, heads = zip(*answers)
         further = {"embedding": torch.cat([head.pop("embedding") for head in heads], dim=1)}
-        further |= {name: torch.stack([head[name] for head in heads]).mean(0) for name in heads[0]}
-        return self._mean(*logits), self._mean(*step_logits), torch.stack(weights).mean(0), further
+        further |= {name: self._mean(*(head[name] for head in heads)) for name in heads[0]}
+        return self._log_mean(*logits), self._log_mean(*step_logits), self._mean(*weights), further
 
-    def _mean(self, *logits: Tensor) -> Tensor:
+    def _shares(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the two branches, summing to one."""
+        balance = torch.zeros((), device=like.device) if self.balance is None else self.balance
+        return balance.sigmoid(), (-balance).sigmoid()
+
+    def _mean(self, first: Tensor, second: Tensor) -> Tensor:
+        """Shape: two of (batch, ...) -> the same."""
+        shares = self._shares(first)
+        return shares[0] * first + shares[1] * second
+
+    def _log_mean(self, *logits: Tensor) -> Tensor:
         """Logarithm of the mean posterior. Shape: two of (..., classes) -> the same."""
-        balance = torch.zeros((), device=logits[0].device) if self.balance is None else self.balance
-        shares = torch.stack([balance.sigmoid(), (-balance).sigmoid()]).log()
+        shares = torch.stack(self._shares(logits[0])).log()
         return torch.logsumexp(torch.stack([part.log_softmax(-1) + s for part, s in zip(logits, shares)]), dim=0)

@@ -29,7 +29,7 @@ class Stopping(EarlyStopping):
         super().load_state_dict({**state, "patience": self.patience})
 
     def on_train_start(self, trainer: lightning.Trainer, system: lightning.LightningModule) -> None:
-        trainer.should_stop = self.stopped_epoch > 0
+        trainer.should_stop = self.stopped_epoch > 0 and self.wait_count >= self.patience
 
 
 class Ending(Callback):

@@ -38,11 +38,11 @@ class FitConfig:
     stop_patience: int = 15   # epochs without a better model before training ends; cosine always goes to its end
     clip: float = 1.0   # gradients are held to this
     clip_by: str = "norm"   # all together to this norm, or each by itself to this value
-    averaging: str = "ema"   # of the weights that are validated and kept: none, ema over steps, or swa over epochs
+    averaging: str = "ema"   # of weights, and of batch norm's statistics: none, ema over steps, or swa over epochs
     ema_decay: float = 0.99   # for each step; less in the first, so that a short training catches up
     swa_start: float = 0.75   # share of max_epochs after which swa begins
     balance: str = "loss"   # of classes: weigh the loss by inverse frequency; or sampler: draw them equally; or none
-    most_per_speaker: int = 0   # utterances of one speaker in an epoch, others in the next; 0: all
+    most_per_speaker: int = 0   # utterances of one speaker in an epoch, others in the next; sampler: on average; 0: all
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
     sex_weight: float = 0.0   # of the second task, the speaker's sex; needs model.sex_head

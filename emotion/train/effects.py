@@ -179,15 +179,16 @@ def telephone(batch: Tensor, lengths: Tensor, sample_rate: int) -> Tensor:
     """
     size = _fast_size(batch.shape[1] + sample_rate // 10)   # a tenth of a second for the filter to die away
     slow = 2 * round(size * TELEPHONE_RATE / sample_rate / 2)
-    frequency = torch.arange(slow // 2 + 1, device=batch.device) * (sample_rate / size)   # the same bins at both rates
+    bins = min(slow, size) // 2 + 1   # the same at both rates
+    frequency = torch.arange(bins, device=batch.device) * (sample_rate / size)
     low, high = TELEPHONE_HZ
     inside = torch.minimum(frequency - low, high - frequency) / EDGE_HZ   # in edges; 0 at the corners
     passes = (math.pi / 2 * (inside + 1).clamp(0, 1)).sin().square()
 
-    spectrum = torch.fft.rfft(_quiet(batch, lengths), size)[:, : len(passes)]
+    spectrum = torch.fft.rfft(_quiet(batch, lengths), size)[:, :bins]
     line = torch.fft.irfft(spectrum * passes, slow) * (slow / size)
     line = mu_law_decoding(mu_law_encoding(line.clamp(-1, 1), 256), 256)
-    heard = torch.fft.irfft(torch.fft.rfft(line) * passes, size)[:, : batch.shape[1]] * (size / slow)
+    heard = torch.fft.irfft(torch.fft.rfft(line)[:, :bins] * passes, size)[:, : batch.shape[1]] * (size / slow)
     return _quiet(heard, lengths)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import pickle
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +24,8 @@ from ..baseline import neutral_voice
 from ..checkpoint import Checkpoint
 from ..evaluate import posteriors
 from ..hardware import has_bfloat16, keep_freed_memory
-from ..settings import COMPUTING, flat
 from . import config as settings
+from . import origin
 from .callbacks import Ending, Epochs, Stopping, WholeCheckpoints
 from .config import Config, FitConfig
 from .dataset import LengthBuckets, Recordings, load, some_of_each, with_replacement
@@ -66,11 +62,9 @@ def train(
     emotions = [u.emotion for u in tables["train"]] if config.scheme == labels.OWN else ()
     fresh = checkpoint.build(config.model["name"], options, config.frontend, labels.scheme(config.scheme, emotions))
     resolved = replace(config, model={"name": config.model["name"], **checkpoint.options(fresh)})
-    source = {"seed": seed, "train": str(train_dir), "valid": str(valid_dir), "init": str(init or ""),
-              "teachers": [str(teacher) for teacher in teachers],
-              "utterances": {name: _told_of(utterances) for name, utterances in tables.items()}}
+    source = origin.source(seed, (train_dir, valid_dir), tables, init, teachers)
     if model_path.exists():
-        _refuse_other(resolved, source, exp_dir)
+        origin.refuse_other(resolved, source, exp_dir)
         if processes.is_first:
             log.info("%s stands: training is done, skipped", model_path)
         return model_path
@@ -81,13 +75,13 @@ def train(
         heard = _heard(ancestors, train_set, valid_set)
         if init:
             inherit(fresh, ancestors[str(init)], str(init))
-        origin = {
-            "emotion_version": __version__, "commit": _commit(), "torch_version": str(torch.__version__), "seed": seed,
+        made = {
+            "emotion_version": __version__, "commit": origin.commit(), "torch_version": str(torch.__version__),
             "processes": processes.count, "device": str(place), "precision": _precision(config.fit, place),
-            "init": source["init"], "teachers": source["teachers"],
+            "seed": seed, "init": source["init"], "teachers": source["teachers"],
             "ancestors": {name: model.fingerprint for name, model in ancestors.items()},
         }
-        _claim(exp_dir, resolved, {**origin, **source}, processes.is_first)
+        origin.claim(exp_dir, resolved, {**made, **source}, processes.is_first)
         targets: Callable[[], Tensor] | None = None
         if teachers:
             models = [ancestors[str(teacher)] for teacher in teachers]
@@ -95,7 +89,7 @@ def train(
         system = System(fresh, config, train_set, valid_set, seed, targets)
         epochs = _run(system, config, exp_dir, seed, place, processes)
         if processes.is_first:
-            _keep(replace(fresh, card=origin, **heard), system, epochs, model_path)
+            _keep(replace(fresh, card=made, **heard), system, epochs, model_path)
     return model_path
 
 
@@ -208,95 +202,10 @@ def taught(teachers: Sequence[Checkpoint], train_set: Recordings, config: Config
     return ((1 - share) * train_set.distributions(config.fit.vote_weight) + share * mean).float()
 
 
-def _told_of(utterances: Sequence[datadir.Utterance]) -> str:
-    """Changes with what is learnt of utterances, not with where their recordings lie."""
-    return datadir.digest([replace(u, wav="-", duration_seconds=None) for u in utterances])
-
-
-def _refuse_other(config: Config, source: dict, exp_dir: Path) -> None:
-    """Raises: SettingError where the finished training was not the one that is asked for."""
-    try:
-        begun = json.loads((exp_dir / "origin.json").read_text())
-        before = flat(settings.to_plain(settings.read(exp_dir / "config.yaml")))
-    except (OSError, ValueError) as error:   # only the model is left, or settings of an older version
-        log.warning("%s: nobody knows whether its model is the one that is asked for (%s)", exp_dir, error)
-        return
-    now = flat(settings.to_plain(config))
-    other = _differing(begun, source) + [
-        key for key, value in now.items() if before.get(key, value) != value and key not in COMPUTING]
-    if other:
-        raise settings.SettingError(
-            f"{exp_dir} holds a model that was trained with other {datadir.few(other)}, and would pass for the one "
-            "that is asked for. Give another --exp, or remove the folder."
-        )
-
-
-def _differing(begun: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
-    """What of origin.json is another; files and folders are the same however they are spelt."""
-    def real(value: Any) -> Any:
-        return os.path.realpath(value) if isinstance(value, str) and value else value
-
-    return [key for key, now in source.items() if key in begun and begun[key] != now and not (
-        isinstance(now, list) and list(map(real, begun[key])) == list(map(real, now)) or real(begun[key]) == real(now))]
-
-
-def _claim(exp_dir: Path, config: Config, origin: dict, is_first: bool) -> None:
-    """The first process writes down what is trained here; a training that was begun otherwise is not gone on with.
-
-    How long it goes on, in how much memory and how a GPU is asked may change.
-    """
-    written, source = exp_dir / "config.yaml", exp_dir / "origin.json"
-
-    def lasting(config: Config) -> Config:
-        """Without what may change. Where the learning rate or the averaging follows the last epoch, that may not."""
-        follows = config.fit.schedule == "cosine" or config.fit.averaging == "swa"
-        epochs = config.fit.max_epochs if follows else 1
-        free: dict[str, Any] = {"max_epochs": epochs, "stop_patience": 1, "memory_gigabytes": 1.0, "cuda_graphs": True}
-        return replace(config, fit=replace(config.fit, **free))
-
-    if (exp_dir / "checkpoints" / "last.ckpt").exists():
-        begun = json.loads(source.read_text())
-        made_of = ("seed", "train", "valid", "utterances", "init", "teachers", "ancestors")
-        other = _differing(begun, {key: origin[key] for key in made_of})
-        if lasting(settings.read(written)) != lasting(config):
-            other.append("settings")
-        if other:
-            raise settings.SettingError(
-                f"{exp_dir} holds an unfinished training with other {', '.join(other)} ({written}, {source.name}): "
-                "going on would mix the two. Give another --exp, or remove the folder."
-            )
-        done = _epochs_done(exp_dir / "checkpoints" / "last.ckpt")
-        if (before := begun.get("precision", origin["precision"])) != origin["precision"]:
-            log.warning("%s was begun in %s and goes on in %s: its model will be that of neither alone",
-                        exp_dir, before, origin["precision"])
-        if done > config.fit.max_epochs:
-            raise settings.SettingError(
-                f"{exp_dir} has been trained for {done} epochs, and fit.max_epochs={config.fit.max_epochs} are fewer. "
-                "Ask for as many or more, or give another --exp."
-            )
-    if is_first:
-        exp_dir.mkdir(parents=True, exist_ok=True)
-        with files.renamed(written) as aside:   # whole at once: other processes may be reading
-            settings.write(config, aside)
-        with files.whole(source) as file:
-            json.dump(origin, file, indent=1)
-
-
 def _precision(fit: FitConfig, place: torch.device) -> str:
     """What the products of the network are computed in there."""
     is_reduced = fit.precision == "bfloat16" or fit.precision == "auto" and has_bfloat16(place)
     return "bfloat16" if is_reduced else "float32"
-
-
-def _epochs_done(last: Path) -> int:
-    """Of a training that was stopped. Raises: SettingError where nothing can go on from its file."""
-    try:
-        return torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise settings.SettingError(
-            f"{last} is damaged ({type(error).__name__}): nothing can go on from it. Remove {last.parent} to begin "
-            "anew."
-        ) from error
 
 
 def _run(system: System, config: Config, exp_dir: Path, seed: int, place: torch.device, processes: Processes) -> Epochs:
@@ -370,15 +279,3 @@ def _quiet(is_first: bool) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
-
-
-def _commit() -> str:
-    """The commit of this package, with + where it is changed; empty where it is installed without its repository."""
-    folder = Path(__file__).parent
-    try:
-        own = subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True)
-        describe = ["git", "describe", "--always", "--dirty=+", "--abbrev=12"]
-        said = subprocess.run(describe, cwd=folder, capture_output=True, text=True)
-        return "" if own.returncode else said.stdout.strip()
-    except OSError:  # no git on this machine
-        return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import lightning
@@ -124,8 +124,17 @@ class System(lightning.LightningModule):
 
     def _fitted(self) -> dict[str, Tensor]:
         self.frontend.to(self.train_set.device)
-        self.frontend.fit((b.waveforms, b.num_samples) for b in self.train_set.in_order(self.config.fit.batch_size))
+        batches = self._voices(self.train_set)
+        if self.config.frontend.normalisation == "speaker":
+            self.frontend.fit_voices(batches)
+        else:
+            self.frontend.fit(batch[:2] for batch in batches)
         return {name: value.cpu() for name, value in self.frontend.state_dict().items()}   # others have other devices
+
+    def _voices(self, recordings: Recordings) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
+        """Waveforms, their lengths and who speaks, batch by batch."""
+        for batch in recordings.in_order(self.config.fit.batch_size):
+            yield batch.waveforms, batch.num_samples, [recordings.utterances[i].speaker for i in batch.positions]
 
     def on_fit_start(self) -> None:
         """What needs the weights where they stay, averages and replayed passes; and statistics of every speaker, where
@@ -145,10 +154,7 @@ class System(lightning.LightningModule):
         """On the processor, for other processes have other devices."""
         statistics: dict[str, tuple[Tensor, Tensor]] = {}
         for recordings in (self.train_set, self.valid_set):
-            statistics |= self.frontend.by_speaker(
-                (batch.waveforms, batch.num_samples, [recordings.utterances[i].speaker for i in batch.positions])
-                for batch in recordings.in_order(self.config.fit.batch_size)
-            )
+            statistics |= self.frontend.by_speaker(self._voices(recordings))
         return {speaker: (mean.cpu(), deviation.cpu()) for speaker, (mean, deviation) in statistics.items()}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

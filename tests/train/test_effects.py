@@ -163,6 +163,12 @@ def test_a_telephone_lets_through_300_to_3400_hertz(frequency, through, rate):
         assert level_db == pytest.approx(0, abs=0.1) if through else level_db < -50
 
 
+def test_a_model_slower_than_a_telephone_hears_what_it_can():
+    tone = 0.3 * torch.sin(2 * torch.pi * 1000 * torch.arange(6000) / 6000)[None]
+    heard = effects.telephone(tone, whole(tone), 6000)
+    assert (heard - tone)[0, 1000:5000].abs().max() < 0.02
+
+
 def test_no_noise_of_the_quantiser_lies_outside_the_telephone_band():
     torch.manual_seed(1)
     speech = 0.1 * torch.randn(4, RATE)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion import checkpoint, datadir, labels
+from emotion import audio, checkpoint, datadir, labels
 from emotion.features import Frontend, FrontendConfig
 from emotion.settings import SettingError
 from emotion.train import augment, config, effects, system
@@ -290,7 +290,7 @@ def test_global_statistics_are_those_of_the_training_speakers(corpus, train, qui
     torch.testing.assert_close(model.frontend.deviation.double(), deviation, atol=1e-3, rtol=1e-3)
 
 
-def test_speaker_statistics_centre_each_speaker_and_not_each_utterance(train, quick, tmp_path, monkeypatch):
+def test_speaker_statistics_centre_each_speaker_and_not_each_utterance(train, quick, corpus, tmp_path, monkeypatch):
     mels, ask = {}, System._ask
 
     def note(self, model, mel, prosody, lengths):
@@ -300,10 +300,15 @@ def test_speaker_statistics_centre_each_speaker_and_not_each_utterance(train, qu
 
     monkeypatch.setattr(System, "_ask", note)
     settings = replace(quick, frontend=FrontendConfig(num_bands=20, normalisation="speaker"))
-    train(tmp_path, settings, max_epochs=1)
+    model, _ = train(tmp_path, settings, max_epochs=1)
     for heard in mels.values():   # in training and in validation
         assert torch.cat(heard).mean(0).abs().max() < 1e-3
         assert min(mel.mean(0).abs().max() for mel in heard) > 0.1
+    voices, kept = Frontend(settings.frontend), model.frontend
+    utterances = datadir.read(corpus / "train")
+    waveforms = [torch.from_numpy(audio.read(u.wav))[None] for u in utterances]
+    voices.fit_voices((w, torch.tensor([w.shape[1]]), [u.speaker]) for w, u in zip(waveforms, utterances))
+    torch.testing.assert_close((kept.mean, kept.deviation), (voices.mean, voices.deviation), atol=1e-3, rtol=1e-3)
 
 
 # Refusal
