@@ -223,5 +223,3 @@ def growing(
         os.replace(meta.with_name(meta.name + ".part"), meta)
         os.replace(part, places.table)
         progress.unlink()
-
-
