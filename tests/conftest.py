@@ -13,7 +13,7 @@ import torch
 from browser import Browser
 from tiny import tiny as untrained
 
-from emotion import checkpoint
+from emotion import Analyzer, checkpoint
 
 torch.set_num_threads(1)  # two threads on a busy machine are many times slower than one
 
@@ -31,6 +31,11 @@ def corpora() -> Path:
 def tiny() -> checkpoint.Checkpoint:
     """An untrained serial model with random weights, the same each time; it answers at once."""
     return untrained()
+
+
+@pytest.fixture
+def small(tiny) -> Analyzer:
+    return Analyzer(tiny, "cpu")
 
 
 @pytest.fixture
