@@ -5,7 +5,7 @@
     relevance = (log-mel - baseline) * gradient of the logit, averaged on the straight line from the baseline to it
 
 The baseline is the recording's own mean spectrum in all frames: the same voice in the same room, and nothing happens.
-It was chosen by faithfulness, on 180 recordings of speakers that the bundled model never heard: 0.170 for the
+It was chosen by faithfulness, on 180 recordings of speakers that the first bundled model never heard: 0.170 for the
 recording's mean spectrum, 0.140 for the training speakers', 0.114 for the recording's quiet, 0.056 for digital silence,
 what is deleted becoming the same. With the first, gradient x input has 0.158, loudness 0.088.
 

@@ -53,8 +53,11 @@ def _add_scores(commands) -> None:
     evaluate = command(
         commands, "evaluate", _evaluate, "Score the test speakers: posteriors.csv, scores.json, confusion.png."
     )
-    for sub, who in ((calibrate, "the validation speakers"), (evaluate, "speakers that the model never heard")):
-        sub.add_argument("exp", metavar="EXP", help="experiment folder; for evaluate also a model file, or bundled")
+    for sub, what, who in (
+        (calibrate, "experiment folder", "the validation speakers"),
+        (evaluate, "experiment folder, model file or bundled", "speakers that the model never heard"),
+    ):
+        sub.add_argument("exp", metavar="EXP", help=what)
         sub.add_argument("directory", metavar="DATA_DIR", help=who)
         computing(sub, model=False)
     calibrate.add_argument(

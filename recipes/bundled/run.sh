@@ -9,7 +9,7 @@
 # --stage N, --stop-stage N   0 fetch, 1 data, 2 train, 3 calibrate, 4 evaluate, 5 results of the six folds,
 #                             6 leave one corpus out, 7 train the model to ship, 8 pack it and its card,
 #                             9 go on from the packaged model and put what comes of it into its place
-# --ravdess DIR, --emodb DIR, --nemo DIR   recordings you have; what is not given is fetched
+# --ravdess DIR, --emodb DIR, --nemo DIR   recordings you have; of the first two what is not given is fetched
 # --conf FILE    features, model and training
 # --from CONF    start each training from that of this configuration on the same speakers; empty: from nothing
 # --fold K       stages 2 to 4: this fold alone; empty: all

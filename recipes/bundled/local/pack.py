@@ -30,8 +30,8 @@ CORPORA = {
 HELD_BACK = 0.1   # share of recordings like those it was tested on that it calls unknown
 PURPOSE = (
     "Made for trying out the toolkit and as a start for your own training. Acted, read speech of 43 adults in three "
-    "languages: it has heard no children, no telephone line, no spontaneous talk. It tells how a voice sounds, not "
-    "what a person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
+    "languages: it has heard no children, no real telephone line, no spontaneous talk. It tells how a voice sounds, "
+    "not what a person feels. Not for decisions about people: hiring, policing, credit, health, education or insurance."
 )
 
 
