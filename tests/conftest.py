@@ -24,6 +24,8 @@ def corpora() -> Path:
     folder = os.environ.get("EMOTION_CORPORA")
     if not folder:
         pytest.skip("EMOTION_CORPORA is not set: it names the folder with ravdess/, emodb/, nemo/")
+    missing = [name for name in ("ravdess", "emodb", "nemo") if not any(Path(folder, name).rglob("*.*"))]
+    assert not missing, f"EMOTION_CORPORA={folder} has no recordings in {', '.join(missing)}"
     return Path(folder)
 
 

@@ -399,3 +399,9 @@ def test_reduced_precision_moves_probabilities_by_less_than_a_hundredth(tiny, vo
 def test_a_precision_that_nobody_computes_in_is_refused(tiny):
     with pytest.raises(ValueError, match="precision='int1' must be one of float32, bfloat16"):
         Analyzer(tiny, "cpu", precision="int1")
+
+
+def test_hardly_any_speech_in_a_long_recording_is_none(small, voice):
+    said = np.concatenate([voice[: RATE // 2], np.zeros(60 * RATE, np.float32)])   # 0.4 s of it is heard
+    assert "no_speech" in small.analyze(said, RATE).flags
+    assert "no_speech" not in small.analyze(said[: 10 * RATE], RATE).flags

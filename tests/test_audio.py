@@ -362,3 +362,9 @@ def test_ogg_streams_joined_are_refused_as_what_they_are(subtype):
 def test_a_span_without_an_end_is_refused():
     with pytest.raises(AudioError, match="without an end"):
         audio.cut(chord(), 16_000, 0.0, float("inf"))
+
+
+@pytest.mark.parametrize("tag", [b"APETAGEX", b"LYRICSBEGIN"])
+def test_a_long_tag_is_no_second_mp3(tag):
+    one = encoded(chord(), format="MP3", subtype="MPEG_LAYER_III")
+    assert audio.duration(io.BytesIO(one + tag + bytes(9000))) == audio.duration(io.BytesIO(one))

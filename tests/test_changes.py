@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -157,3 +159,35 @@ def test_a_codec_that_libsndfile_lacks_is_named(voice, monkeypatch):
     monkeypatch.setattr(soundfile, "write", refuse)
     with pytest.raises(ValueError, match="cannot write OPUS.*Install soundfile"):
         changes.opus(sound(voice))
+
+
+@pytest.mark.parametrize("name, cuts, at", [("high pass", (50, 100, 150), 20), ("low pass", (6500, 7000, 7500), 7900)])
+def test_a_filter_is_of_order_one_and_cuts_at_one_of_three(name, cuts, at):
+    steep = [np.tan(np.pi * cut / RATE) / np.tan(np.pi * at / RATE) for cut in cuts]   # the bilinear transform
+    expected = {cut: -10 * np.log10(1 + max(r, 1 / r) ** 2) for cut, r in zip(cuts, steep)}
+    gains = [decibel(np.abs(np.fft.rfft(ALL[name](sound(np.eye(1, RATE)[0], seed))))[at]) for seed in range(20)]
+    assert {cut for cut, db in expected.items() for gain in gains if abs(gain - db) < 0.1} == set(cuts)
+
+
+def test_four_to_seven_people_babble():
+    heard, counts = [], set()
+    for seed in range(30):
+        heard.clear()
+        changes.babble(replace(sound(tones(200), seed), voices=lambda g: heard.append(1) or g.standard_normal(500)))
+        counts.add(len(heard))
+    assert counts == {4, 5, 6, 7}
+
+
+@pytest.mark.parametrize("name, kbit", [("MP3", 24), ("Opus", 11)])
+def test_a_codec_takes_that_many_bits(name, kbit, voice, monkeypatch):
+    sizes, write, long = [], soundfile.write, np.tile(voice, 5)
+    monkeypatch.setattr(soundfile, "write", lambda file, *a, **how: write(file, *a, **how) or sizes.append(file.tell()))
+    ALL[name](sound(long))
+    assert 8 * sizes[0] / (len(long) / RATE) / 1000 == pytest.approx(kbit, rel=0.15)
+
+
+def test_a_telephone_presses_what_is_loud_four_to_one():
+    pressed = changes._compressed(sound(np.concatenate([tones(500), 0.05 * tones(500)])))   # 26 dB apart
+    over = 20 + decibel(2 / np.pi)   # a sinusoid's mean size over -20 dB of its peak
+    ratio = decibel(rms(pressed[4000:12_000]) / rms(pressed[20_000:28_000]))
+    assert ratio == pytest.approx(26.02 - 0.75 * over, abs=0.2)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from planted import planted
 
 from emotion import __version__, analyzer, audio, checkpoint, datadir, formats, labels, scores, scoring
 from emotion.analyzer import Analyzer
@@ -279,6 +280,8 @@ def test_what_is_read_aloud_tells_the_speakers_and_that_the_model_holds_back(mod
     (["CALLS/c.wav", "--turns", "turns.rttm", "--enroll", "carl=CALLS/c.wav"], "--enroll carl: .*names anna. Spell"),
     (["CALLS", "--ray", "-o", "parts", "--precision", "bfloat16"], "leave out --precision"),
     (["CALLS", "--ray", "-o", "parts", "--overwrite"], "leave out --overwrite"),
+    (["-", "--baseline", "CALLS/c.wav"], "--baseline is for files"),
+    (["-", "--turns", "turns.rttm"], "--turns are of files"),
 ])
 def test_what_does_not_go_together_is_refused_before_anything_is_scored(
     model, calls, tmp_path, monkeypatch, capsys, options, reason,
@@ -592,6 +595,7 @@ def test_combine_is_the_union_of_its_directories(tmp_path, capsys):
     (["--first", "2"], ["m1-anger", "m1-fear"]),
     (["--first", "2", "--without-utterances", "m1-anger,m2-fear"], ["m1-fear", "m1-happiness"]),
     (["--per-class", "1"], [f"m1-{e}" for e in CLASSES]),
+    (["--without-speakers", "m1,m4", "--first", "1"], ["m2-anger"]),
 ])
 def test_subset_chooses_by_each_of_its_options(tmp_path, options, expected):
     assert main(["data", "subset", corpus(tmp_path / "data"), str(tmp_path / "out"), *options]) == 0
@@ -679,6 +683,47 @@ def test_heard_speakers_are_scored_when_allowed(model, tmp_path, capsys):
     assert main(["evaluate", model, directory]) == 1
     assert "Give other speakers" in capsys.readouterr().err
     assert main(["evaluate", model, directory, "--allow-heard"]) == 0
+
+
+def test_calibrate_and_evaluate_hand_on_their_options(monkeypatch):
+    asked = []
+    monkeypatch.setattr("emotion.evaluate.calibrate", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr("emotion.evaluate.evaluate", lambda *given: asked.append(given[3:5]))
+    assert main(["calibrate", "exp", "data", "--hold-back", "0.1"]) == main(["calibrate", "exp", "data"]) == 0
+    assert main(["evaluate", "exp", "data", "--allow-heard", "--speeds", "0.9,1,1.1"]) == 0
+    assert asked == [0.1, None, (True, (0.9, 1.0, 1.1))]
+
+
+def test_results_are_told_as_rows_or_as_an_ensemble_of_the_table_that_is_named(tmp_path, capsys):
+    for name, called in (("a", [1, 1]), ("b", [0, 0])):
+        (tmp_path / name / "split/fold1/seed1").mkdir(parents=True)
+        planted("a-1 b-1", [0, 1], called).write(tmp_path / name / "split/fold1/seed1/answers.csv")
+    roots = [str(tmp_path / name / "split") for name in "ab"]
+    for kind, told in (("--rows", "| a | 1 | 1 | 50.0 |"), ("--ensemble", "| | ensemble | mean | spread |")):
+        assert main(["results", *roots, kind, "--table", "answers.csv"]) == 0 and told in capsys.readouterr().out
+
+
+def test_report_hands_on_how_much_it_may_embed(model, calls, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("emotion.report.write", lambda answers, *given: asked.append(given[3]) or answers)
+    assert main(["report", str(calls / "sub"), "-o", str(tmp_path / "r.html"), "--model", model,
+                 "--embed-mb", "1", "--embed-total-mb", "7"]) == 0
+    assert (asked[0].file_bytes, asked[0].total_bytes) == (1_000_000, 7_000_000)
+
+
+def test_stress_and_explain_hand_on_their_options(tmp_path, monkeypatch):
+    asked = []
+
+    def enough(*given, **named):
+        asked.append((given[-1], named))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("emotion.stress.trials", enough)
+    monkeypatch.setattr("emotion.explain.explain", enough)
+    monkeypatch.setattr("emotion.analyzer.Analyzer", lambda *given: None)
+    assert main(["stress", "M", "D", "-o", str(tmp_path / "r.html"), "--seed", "3"]) == 1
+    assert main(["explain", "a.wav", "--label", "fear", "--start", "1", "--stop", "2.5"]) == 1
+    assert asked == [(3, {}), ("a.wav", {"label": "fear", "start_seconds": 1.0, "stop_seconds": 2.5})]
 
 
 # refusals

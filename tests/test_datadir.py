@@ -296,6 +296,7 @@ def test_a_whole_recording_of_unknown_length_among_spans_is_refused(tmp_path):
     ({"emotions": ["fear"]}, DataError, "no utterances"),
     ({"first": 0}, DataError, "first=0 must be at least 1"),
     ({"per_class": -1}, DataError, "per_class=-1 must be at least 1"),
+    ({"without_utterances": ["s9-x"]}, DataError, "unknown utterances s9-x.*ids as utt2spk"),
 ])
 def test_a_subset_that_cannot_be_is_refused(tmp_path, options, kind, remedy):
     with pytest.raises(kind, match=remedy):

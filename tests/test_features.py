@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emotion import audio
-from emotion.features import NORMALISATIONS, Frontend, FrontendConfig, from_moments, moments
+from emotion.features import NORMALISATIONS, Frontend, FrontendConfig, from_moments, loud, moments
 from emotion.prosody import NUM_CONTOURS, PitchConfig
 from emotion.slopes import deltas
 
@@ -186,6 +186,12 @@ def test_by_speaker_pools_the_frames_of_each_speaker_over_batches():
     mean, deviation = found["ann"]
     torch.testing.assert_close(mean[:, 0], of_ann.mean(dim=1), atol=1e-3, rtol=0)
     torch.testing.assert_close(deviation[:, 0], of_ann.std(dim=1, correction=0), atol=1e-2, rtol=1e-2)
+
+
+def test_frames_within_30_db_of_the_loudest_are_loud():
+    level = torch.tensor([0.0, -6.8, -7.0, -3.0])[None, None, :, None].repeat(1, 1, 1, 4) - 5
+    kept, count = loud(level, torch.tensor([4]))
+    assert count.tolist() == [3] and (kept[0, 0, :, 0] != 0).tolist() == [True, True, False, True]
 
 
 def test_voices_together_are_as_wide_as_one_of_them():

@@ -679,3 +679,8 @@ def test_turns_of_a_second_channel_are_refused(tmp_path):
 def test_what_ends_in_a_million_years_is_refused():
     with pytest.raises(FormatError, match="nobody can show it"):
         write(timeline(segments=(replace(SEGMENTS[0], end_seconds=1e306),)), "a.vtt")
+
+
+def test_turns_are_found_by_the_name_of_a_recording(tmp_path):
+    (tmp_path / "t.csv").write_text("path,start,end\na.wav,0,1\n")
+    assert list(formats.turns_of(tmp_path / "t.csv", ["calls/a.wav", "calls/b.wav"])) == ["calls/a.wav"]

@@ -189,7 +189,7 @@ def test_summary_holds_the_metrics_as_plain_values_that_survive_json():
     predictions = probabilities.argmax(axis=1)
     assert json.loads(json.dumps(found)) == found
     assert found["uar"] == metrics.uar(targets, predictions)
-    assert found["uar_low"] < found["uar"] < found["uar_high"]
+    assert (found["uar_low"], found["uar_high"]) == metrics.bootstrap(metrics.uar, targets, predictions, speakers)
     assert found["war"] == metrics.war(targets, predictions)
     assert found["macro_f1"] == metrics.macro_f1(targets, predictions)
     assert found["weighted_f1"] == metrics.weighted_f1(targets, predictions)
@@ -237,3 +237,10 @@ def test_utterances_without_a_speaker_are_refused():
 def test_labels_that_do_not_fit_the_columns_are_refused():
     with pytest.raises(ValueError, match="labels the model was trained with"):
         metrics.summary([0, 1], [[0.5, 0.5]] * 2, ["anger"], ["anna", "berta"])
+
+
+def test_the_interval_leaves_one_draw_in_forty_on_either_side():
+    seen = []
+    low, high = metrics.bootstrap(lambda *given: seen.append(accuracy(*given)) or seen[-1], *simulate(0))
+    assert np.mean(np.array(seen) < low) == pytest.approx(0.025, abs=0.005)
+    assert np.mean(np.array(seen) > high) == pytest.approx(0.025, abs=0.005)

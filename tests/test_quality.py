@@ -85,3 +85,21 @@ def test_without_pauses_or_speech_nobody_can_tell_noise():
     quality.hear(noise())
     assert not quality.is_noisy(quality.glance_times > 0) and not quality.is_noisy(quality.glance_times < 0)
     assert quality.is_noisy(quality.glance_times < 1)   # the test can tell
+
+
+@pytest.mark.parametrize("waveform, expected", [
+    (0.0012 * np.sin(2 * np.pi * 6000 * TIMES), ("silent",)), (0.0017 * np.sin(2 * np.pi * 6000 * TIMES), ()),
+    (np.where(np.arange(2 * RATE) < 31, 1.0, noise()), ()),
+    (np.where(np.arange(2 * RATE) < 34, 1.0, noise()), ("clipped",)),
+    (0.5 * np.sin(2000 * np.pi * TIMES) + 0.00225 * np.sin(12_000 * np.pi * TIMES), ("band_limited",)),
+    (0.5 * np.sin(2000 * np.pi * TIMES) + 0.00325 * np.sin(12_000 * np.pi * TIMES), ()),
+])
+def test_a_fault_begins_where_its_limit_says(waveform, expected):
+    assert flags(waveform) == expected
+
+
+@pytest.mark.parametrize("snr_db, noisy", [(8, True), (12, False)])
+def test_speech_is_noisy_below_10_db(snr_db, noisy):
+    hiss, more, quality = noise(0.01), np.random.default_rng(1).normal(size=2 * RATE), Quality(RATE)
+    quality.hear(np.concatenate([hiss + 0.01 * 10 ** (snr_db / 20) * more, hiss]).astype(np.float32))
+    assert quality.is_noisy(quality.glance_times < 2) == noisy

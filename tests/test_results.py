@@ -203,3 +203,10 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path):
 def test_several_folders_are_no_one_table(tmp_path):
     with pytest.raises(DataError, match="Give one, or --ensemble"):
         results.results(tmp_path, tmp_path)
+
+
+def test_seeds_may_tell_their_utterances_in_any_order(tmp_path):
+    whole = planted("a1 a2 b1 b2", [0, 1, 0, 1], [0, 0, 0, 1])
+    turned = planted("b2 b1 a2 a1", [1, 0, 1, 0], [1, 0, 0, 0])
+    roots = [seeds_of(tmp_path / "alike", whole, whole), seeds_of(tmp_path / "turned", whole, turned)]
+    assert results.results(roots[0]) == results.results(roots[1])

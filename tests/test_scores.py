@@ -450,3 +450,21 @@ def test_a_table_behind_a_link_is_written_where_it_leads(analyzer, tmp_path):
     (tmp_path / "table.csv").symlink_to(tmp_path / "far" / "real.txt")
     with pytest.raises(ValueError, match="real.txt must end in .csv or .jsonl"):
         write(ANSWERS, tmp_path / "table.csv", analyzer)
+
+
+def test_a_chunk_ends_with_its_bytes_and_a_compressed_byte_holds_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "CHUNK_BYTES", 200)
+    waves, compressed = ([tmp_path / f"{name}.{ending}" for name in "abcd"] for ending in ("wav", "mp3"))
+    for path in (*waves, *compressed):
+        path.write_bytes(bytes(100))
+    assert list(scores.chunks(waves)) == [waves[:2], waves[2:]]
+    assert list(scores.chunks(compressed)) == [[path] for path in compressed]
+
+
+@pytest.mark.parametrize("other", [
+    {"windows": WindowConfig(length_seconds=6.0, hop_seconds=4.0)}, {"segments": SegmentConfig(shortest_seconds=0.5)}])
+def test_other_windows_or_segments_are_refused(analyzer, tmp_path, other):
+    stopped_after(2, tmp_path / "scores.csv", analyzer, True)
+    ask = Analyzer(analyzer.checkpoint, "cpu", **{"windows": analyzer.windows, "segments": analyzer.segments} | other)
+    with pytest.raises(earlier.TableError, match=f"was made with {next(iter(other))} .*--overwrite"):
+        write(ANSWERS, tmp_path / "scores.csv", ask)

@@ -126,6 +126,12 @@ def test_a_stretch_as_long_as_the_shortest_stays_whatever_the_division_says(shor
     assert [part.label for part in parts] == ["anger", "fear", "anger"]
 
 
+def test_confidence_is_that_of_the_label_where_another_emotion_was_absorbed():
+    steps = np.array([[0.4, 0.35, 0.25]] * 5 + [[0.15, 0.8, 0.05]] * 4 + [[0.1, 0.1, 0.8]] * 6)
+    first, _ = segment(steps, LABELS, 0.1, 1.5, SegmentConfig(smoothing_seconds=0, shortest_seconds=0.5))
+    assert first.label == "anger" and first.confidence == first.probabilities[0] < first.probabilities[1]
+
+
 def test_an_island_shorter_than_the_limit_joins_both_sides_to_one():
     steps = planted((0, 20), (1, 4), (0, 20))
     alone, kept = (SegmentConfig(smoothing_seconds=0, shortest_seconds=limit) for limit in (0.5, 0.4))
@@ -207,6 +213,11 @@ def test_the_label_is_the_most_probable_class_and_its_probability_the_confidence
     assert repr(answer) == "Timeline('call.wav', fear 0.70, 3.00 s, 1 segments)"
 
 
+def test_an_answer_as_sure_as_the_threshold_is_told():
+    answer = dataclasses.replace(timeline([0.25, 0.75, 0.0], planted((0, 5))), unknown_below=0.75)
+    assert answer.label == "fear" and dataclasses.replace(answer, unknown_below=0.7500001).label == "unknown"
+
+
 def test_an_answer_survives_json():
     answer = timeline([0.2, 0.7, 0.1], planted((0, 20), (2, 20)))
     fields = json.loads(json.dumps(answer.to_dict()))
@@ -223,6 +234,13 @@ def test_a_segment_has_the_mean_of_the_dimensions_of_its_steps():
     parts = segment(steps, LABELS, 0.1, 4.0, SegmentConfig(smoothing_seconds=0), dimensions=felt)
     assert [part.dimensions for part in parts] == [
         pytest.approx(felt[:20].mean(0)), pytest.approx(felt[20:].mean(0))]
+
+
+def test_the_dimensions_of_a_segment_are_those_of_its_own_stretch():
+    steps, felt = planted((0, 20), (2, 20)), np.linspace(0, 1, 40)[:, None]
+    parts = segment(steps, LABELS, 0.1, 4.0, OFF, [(5, 10), (25, 40)], dimensions=felt)
+    assert [part.dimensions for part in parts] == [
+        (pytest.approx(felt[5:10].mean()),), (pytest.approx(felt[25:].mean()),)]
 
 
 def test_dimensions_survive_json_by_name():

@@ -10,6 +10,7 @@ from recorded import RATE, assert_alike, noise, saved
 
 from emotion import Analyzer, Timeline, audio
 from emotion.analyzer import FileError
+from emotion.calibration import Calibration
 from emotion.timeline import Span
 
 # channels and spans
@@ -128,3 +129,20 @@ def test_what_cannot_be_asked_together_is_refused(small, ask, match):
 def test_spans_of_another_kind_are_refused(small):
     with pytest.raises(TypeError, match="emotion.timeline.Span"):
         small.analyze(noise(1), RATE, spans=[(0, 1)])
+
+
+def test_a_model_holds_back_turns_too(tiny):
+    waveform, turns = noise(4.0), [Span(0, 1), Span(1.5, 4)]
+    plain = Analyzer(tiny, "cpu").analyze(waveform, RATE, spans=turns)
+    shy = Analyzer(tiny.with_calibration(Calibration(unknown_below=0.999)), "cpu").analyze(waveform, RATE, spans=turns)
+    assert shy.label == "unknown" and [part.label for part in shy.segments] == ["unknown"] * 2
+    assert [part.confidence for part in shy.segments] == [part.confidence for part in plain.segments]
+
+
+def test_steps_and_embedding_of_turns_are_those_of_each(small):
+    waveform, turns = noise(4.0), [Span(0.5, 1.5), Span(2, 4)]
+    first, second = (small.analyze(waveform[round(turn.start_seconds * RATE) : round(turn.end_seconds * RATE)], RATE)
+                     for turn in turns)
+    answer = small.analyze(waveform, RATE, spans=turns)
+    assert answer.step_times == pytest.approx(np.concatenate([0.5 + first.step_times, 2 + second.step_times]))
+    assert answer.embedding == pytest.approx((first.embedding + 2 * second.embedding) / 3, abs=1e-5)

@@ -269,3 +269,17 @@ def test_a_closed_worker_cancels_what_waits_and_what_comes(analyzer):
         until(waiting.cancelled)
     closing.join(10)
     assert worker.call(lambda: None, 0).cancelled()
+
+
+def test_more_channels_than_anybody_has_are_refused_one_by_one(server):
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros((RATE, 33)), RATE, format="WAV")
+    refused = post(server, content.getvalue(), channels="separate")
+    assert refused.status_code == 413 and "33 channels are more than 32" in refused.json()["detail"]
+    assert post(server, content.getvalue()).status_code == 200
+
+
+def test_what_is_served_is_not_guessed_at_nor_told_of(server, voice, tmp_path):
+    page, file = server.get("/"), post(server, record(tmp_path / "a.wav", voice), format="csv")
+    assert (page.headers["referrer-policy"], page.headers["cache-control"]) == ("no-referrer", "no-cache")
+    assert page.headers["x-content-type-options"] == file.headers["x-content-type-options"] == "nosniff"

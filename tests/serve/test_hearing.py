@@ -155,3 +155,10 @@ def test_an_exported_model_answers_without_a_spectrogram(analyzer, voice, tmp_pa
     with running(Analyzer(tmp_path / "model.onnx")) as client:
         (told,) = post(client, record(tmp_path / "a.wav", voice), pictures=True).json()["answers"]
     assert told["waveform"] and told["spectrogram"] is None
+
+
+def test_each_channel_of_a_long_recording_tells_its_number(server):
+    content = io.BytesIO()
+    soundfile.write(content, np.stack([noise(40, 1), noise(40, 2)], axis=1), RATE, format="FLAC")
+    told = post(server, content.getvalue(), channels="separate").json()["answers"]
+    assert [one["channel"] for one in told] == [1, 2]

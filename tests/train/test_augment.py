@@ -54,13 +54,39 @@ def test_noise_is_drawn_from_its_range_of_distances():
 
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
-@pytest.mark.parametrize("effect", ["room", "noise", "babble", "codec"])
+@pytest.mark.parametrize("effect", ["room", "noise", "babble", "codec", "tone", "lowpass"])
 def test_that_share_of_the_utterances_is_changed(effect, share):
     torch.manual_seed(1)
-    speech = tones(440, 0.02, count=400)
+    speech = torch.randn(400, 320)
     changed, _ = augment.waveforms(speech, whole(speech), only(**{f"{effect}_probability": share}))
     rows = (changed != speech).any(1)
     assert rows.float().mean().item() == pytest.approx(share, abs=4 * (share * (1 - share) / 400) ** 0.5)
+
+
+@pytest.mark.parametrize("effect", ["tone", "babble"])
+def test_tones_and_babble_are_drawn_from_their_own_distances(effect):
+    torch.manual_seed(1)
+    speech = torch.randn(300, 800)
+    config = only(**{f"{effect}_probability": 1.0, f"{effect}_snr_db": (3.0, 9.0)})
+    snr_db = decibels(power(speech) / power(augment.waveforms(speech, whole(speech), config)[0] - speech))
+    assert 2.9 < snr_db.min() < 3.5 and 8.5 < snr_db.max() < 9.1
+
+
+def test_a_low_pass_is_drawn_from_its_range_at_any_rate():
+    torch.manual_seed(1)
+    speech, config = torch.randn(50, 8000), only(lowpass_probability=1.0, lowpass_hz=(1000.0, 2000.0))
+    spectrum = torch.fft.rfft(augment.waveforms(speech, whole(speech), config, 8000)[0]).abs()   # a bin is 1 Hz
+    highest = torch.stack([row.gt(5).nonzero().max() for row in spectrum])
+    assert 1000 <= highest.min() < 1200 and 1850 < highest.max() <= 2100
+
+
+def test_a_tilt_is_drawn_to_both_sides():
+    torch.manual_seed(1)
+    speech = torch.randn(200, 4000)
+    changed = augment.waveforms(speech, whole(speech), only(tilt_db=12.0))[0]
+    gain_db = 20 * (torch.fft.rfft(changed).abs() / torch.fft.rfft(speech).abs()).log10()
+    tilt_db = gain_db[:, -300:].mean(1) - gain_db[:, :300].mean(1)
+    assert -11 < tilt_db.min() < -9 and 9 < tilt_db.max() < 11
 
 
 def test_every_utterance_stands_in_a_room_of_its_own():

@@ -215,6 +215,14 @@ def test_an_unfinished_training_is_not_gone_on_with_under_other_settings(train, 
     train(tmp_path, max_epochs=2)
 
 
+@pytest.mark.parametrize("averaging", ["none", "swa"])
+def test_where_the_last_epoch_is_followed_it_may_not_move(train, tmp_path, averaging):
+    train(tmp_path, max_epochs=1, schedule="cosine", averaging=averaging)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SettingError, match="with other settings .* Give another --exp"):
+        train(tmp_path, max_epochs=2, schedule="cosine", averaging=averaging)
+
+
 def test_an_unfinished_training_is_not_gone_on_with_from_another_start(train, tmp_path, parent):
     train(tmp_path, max_epochs=1, init=parent[0])
     (tmp_path / "model.safetensors").unlink()

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from librosa import mel_frequencies
 
 from emotion import audio, checkpoint, datadir, labels
 from emotion.features import Frontend, FrontendConfig
@@ -309,6 +310,31 @@ def test_speaker_statistics_centre_each_speaker_and_not_each_utterance(train, qu
     waveforms = [torch.from_numpy(audio.read(u.wav))[None] for u in utterances]
     voices.fit_voices((w, torch.tensor([w.shape[1]]), [u.speaker]) for w, u in zip(waveforms, utterances))
     torch.testing.assert_close((kept.mean, kept.deviation), (voices.mean, voices.deviation), atol=1e-3, rtol=1e-3)
+
+
+def test_the_weight_of_the_sex_counts(corpus, train, quick, tmp_path):
+    for name in ("train", "valid"):
+        utterances = datadir.read(corpus / name)
+        datadir.write(tmp_path / name, [replace(u, sex="m" if u.speaker in "ad" else "f") for u in utterances])
+    asks = replace(quick, model={**quick.model, "sex_head": True}, fit=replace(quick.fit, sex_weight=1.0))
+    first = [train(tmp_path / str(weight), asks, data=tmp_path, max_epochs=1, sex_weight=weight)[1][0]["train_loss"]
+             for weight in (0.1, 10.0)]
+    assert first[1] > 5 * first[0]
+
+
+def test_augmentation_knows_the_rate_of_the_model(train, quick, tmp_path, monkeypatch):
+    rates, waveforms = [], augment.waveforms
+    monkeypatch.setattr(augment, "waveforms", lambda *given: rates.append(given[3:]) or waveforms(*given))
+    slow = FrontendConfig(num_bands=20, sample_rate=8000, high_hz=4000.0)
+    train(tmp_path, replace(quick, frontend=slow), max_epochs=1)
+    assert set(rates) == {(8000,)}
+
+
+def test_a_warp_knows_the_bands_of_the_model(corpus, quick):
+    heard = FrontendConfig(num_bands=20, low_hz=100.0, high_hz=6000.0)
+    fresh = checkpoint.build("serial", {"features": 8, "lstm_width": 8}, heard, SCHEME)
+    built = System(fresh, replace(quick, frontend=heard), part(corpus, "train"), part(corpus, "valid"), seed=1)
+    assert built.corners_hz.numpy() == pytest.approx(mel_frequencies(22, fmin=100.0, fmax=6000.0))
 
 
 # Refusal
